@@ -1,0 +1,50 @@
+# DINO lab: `make lab` trains and shows, `make test` checks everything.  `make` alone prints this list.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+RUNS   ?= runs
+PORT   ?= 7860
+
+.PHONY: help lab test setup bench gallery lint fast
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make lab      set up, start a real training run and the lab at http://127.0.0.1:$(PORT)"
+	@echo "make test     set up and run the whole suite: lint, types, import rules, tests, browser"
+	@echo "make fast     the tests that take seconds"
+	@echo "make bench    measure speed and telemetry; writes benchmarks/results/*.json"
+	@echo "make gallery  train the recorded run that ships with the lab, anew"
+	@echo "make setup    only the environment, in $(VENV)"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	@echo "installing torch and the rest into $(VENV): some minutes the first time, seconds afterwards"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch torchvision
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[lab,hf,mirrors,test]"
+	@touch $@
+
+setup: $(VENV)/.installed
+
+lab: setup
+	$(BIN)/dino-lab lab --runs $(RUNS) --port $(PORT)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+fast: setup
+	$(BIN)/python -m pytest -m "not slow and not browser"
+
+bench: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[bench]"
+	$(BIN)/python -m benchmarks
+
+gallery: setup
+	$(BIN)/python -m benchmarks.gallery --out $(RUNS)/gallery

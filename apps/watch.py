@@ -1,0 +1,83 @@
+"""`dino-lab watch [FOLDER ...]`: the lab in a browser, live."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dino_core.errors import DinoError
+
+FOLDERS = ("runs", "gallery")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve the page until Ctrl-C.  A mistake is one sentence and exit code 2."""
+    options = _options(argv)
+    try:
+        folders = _folders(options.folders)
+        if not _free(options.host, options.port):
+            raise DinoError(f"port {options.port} is taken. {_advice(options.host, options.port)}")
+    except DinoError as error:
+        print(f"dino-lab watch: {error}", file=sys.stderr)
+        return 2
+    shown = "localhost" if options.host in ("0.0.0.0", "::") else options.host
+    address = f"http://[{shown}]:{options.port}" if ":" in shown else f"http://{shown}:{options.port}"
+    print(f"Opening the lab for {', '.join(map(str, folders))} ...", flush=True)
+    import uvicorn
+
+    from apps.server import build
+
+    app = build(folders, host=options.host, port=options.port)
+    print(f"DINO lab: {address}   (Ctrl-C stops the lab; a training goes on)", flush=True)
+    uvicorn.run(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
+    return 0
+
+
+def _options(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="dino-lab watch", description="The lab in a browser, live: every run below the folders given."
+    )
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="where runs are (default: runs and gallery)")
+    parser.add_argument("--port", type=int, default=7860, help="7860 by default")
+    parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 by default: nobody else can look")
+    return parser.parse_args(argv)
+
+
+def _folders(given: Sequence[Path]) -> list[Path]:
+    if not given:
+        return [Path(name) for name in FOLDERS]
+    for folder in given:
+        if not folder.is_dir():
+            raise DinoError(f"there is no folder {str(folder)!r}. Give the folder your runs are in, such as runs.")
+    return list(given)
+
+
+def _free(host: str, port: int) -> bool:
+    if not 0 < port < 65536:
+        raise DinoError(f"{port} is no port; expected 1 to 65535.")
+    try:
+        family, kind, protocol, _, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            if os.name == "posix":
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except socket.gaierror as error:
+        raise DinoError(f"{host!r} is no address of this machine: {error.strerror}.") from error
+    except OSError:
+        return False
+    return True
+
+
+def _advice(host: str, port: int) -> str:
+    for other in range(port + 1, min(port + 40, 65536)):
+        if _free(host, other):
+            return f"Another lab may be open there already; or choose another: dino-lab watch --port {other}"
+    return "Choose another with --port."
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,142 @@
+"""Checkpoints: one whole teacher for readers, sharded state for resuming.
+
+`teacher.safetensors` is safe to share and to open.  `state/` is torch.distributed.checkpoint's format, which contains pickles:
+resume only runs you trust."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.distributed.checkpoint as dcp
+from safetensors.torch import load_file
+from torch.distributed.checkpoint.api import CheckpointException
+
+from dino_core import parallel
+from dino_core.engine import Engine
+from dino_core.errors import RunError
+from dino_core.model import load_teacher, save_teacher
+from dino_core.rundir.read import checkpoints
+from dino_core.rundir.schema import CHECKPOINTS, draft_of, step_name
+from dino_core.rundir.write import RunWriter
+from dino_core.telemetry.recorder import Recorder
+
+LOOP = "loop.json"
+
+
+@contextmanager
+def draft_for_all(writer: RunWriter | None, final: Path, relative: str) -> Iterator[Path]:
+    """The draft folder of `writer.published`, on every rank; it gets its name when all ranks are done."""
+    if writer is None:  # another rank writes
+        barrier()
+        yield draft_of(final)
+        barrier()
+        return
+    with writer.published(relative) as draft:
+        barrier()
+        yield draft
+        barrier()
+
+
+def barrier() -> None:
+    if parallel.active():
+        dist.barrier()
+
+
+def save(
+    run: Path,
+    writer: RunWriter | None,
+    engine: Engine,
+    recorder: Recorder,
+    step: int,
+    loop: dict[str, Any],
+) -> None:
+    """Publish the checkpoint of `step`; called by every rank, `writer` on the first only."""
+    relative = f"{CHECKPOINTS}/{step_name(step)}"
+    with draft_for_all(writer, run / relative, relative) as draft:
+        save_teacher(draft, engine.teacher, engine.objective, step=step, config=engine.config)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # that one process needs no group
+            dcp.save(state_of(engine, recorder), checkpoint_id=draft / "state", no_dist=not parallel.active())
+        if writer is not None:
+            (draft / "state" / LOOP).write_text(json.dumps({**loop, "step": step}))
+
+
+def restore(folder: Path, engine: Engine, recorder: Recorder) -> dict[str, Any]:
+    """Put the checkpoint's state into the engine, resharded if the number of ranks has changed; what `save` got as `loop`."""
+    try:
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            dcp.load(state_of(engine, recorder), checkpoint_id=folder / "state", no_dist=not parallel.active())
+        return json.loads((folder / "state" / LOOP).read_text())
+    except (CheckpointException, OSError, ValueError, KeyError, RuntimeError) as error:
+        raise RunError(f"{folder / 'state'} can't be resumed from: {error}. Try `dino-lab fork` from another step.") from error
+
+
+def start_from_teacher(folder: Path, engine: Engine) -> None:
+    """Begin from a checkpoint that kept no state: student and teacher are its teacher, the optimizer starts anew."""
+    source = load_teacher(folder)
+    for network in (engine.student, engine.teacher):
+        own = network.state_dict()
+        missing = [k for k, v in source.state_dict().items() if k not in own or own[k].shape != v.shape]
+        if missing:
+            raise RunError(f"{folder} does not fit this config: {missing[0]} differs. Change backbone and head in a new run.")
+        network.load_state_dict(source.state_dict())
+    stored = load_file(folder / "teacher.safetensors")
+    own_state = engine.objective.state_dict()
+    engine.objective.load_state_dict({k: stored.get(f"objective.{k}", v).to(v) for k, v in own_state.items()})
+
+
+def state_of(engine: Engine, recorder: Recorder) -> dict[str, Any]:
+    """Every tensor that the next step depends on; loading writes into these very tensors."""
+    state: dict[str, Any] = {
+        "student": engine.student.state_dict(),
+        "teacher": engine.teacher.state_dict(),
+        "objective": engine.objective.state_dict(),
+        "optimizer": engine.optimizer.state_dict()["state"],
+        "recorder": recorder.state_dict(),
+    }
+    if engine.scaler.is_enabled():
+        state["scaler"] = engine.scaler.state_dict()
+    return {name: part for name, part in state.items() if part}
+
+
+def has_state(run: Path, step: int) -> bool:
+    return (run / CHECKPOINTS / step_name(step) / "state" / LOOP).is_file()
+
+
+def newest_state(run: Path) -> int | None:
+    """The last step that can be resumed from."""
+    return max((step for step in checkpoints(run) if has_state(run, step)), default=None)
+
+
+def prune(run: Path, keep: int) -> None:
+    """Drop the state of all but the newest `keep` checkpoints; every teacher stays."""
+    with_state = [step for step in checkpoints(run) if has_state(run, step)]
+    for step in sorted(with_state)[:-keep] if keep else with_state:
+        state = run / CHECKPOINTS / step_name(step) / "state"
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def initialise(optimizer: torch.optim.Optimizer) -> None:
+    """Give every parameter its optimizer state now, so that a checkpoint of any step has the same entries."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    rates = [(group["lr"], group["weight_decay"]) for group in optimizer.param_groups]
+    for group in optimizer.param_groups:
+        group["lr"] = group["weight_decay"] = 0.0
+    optimizer.step()
+    for group, (lr, decay) in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"], group["weight_decay"] = lr, decay
+    with torch.no_grad():
+        for state in optimizer.state.values():
+            for value in state.values():
+                if torch.is_tensor(value):
+                    value.zero_()
+    optimizer.zero_grad(set_to_none=True)

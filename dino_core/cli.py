@@ -1,0 +1,66 @@
+"""`dino-lab COMMAND ...`: finds the command by name and runs it; a user's mistake is one sentence and exit code 2.
+
+Commands are entry points of the group `dino_lab.commands` (pyproject.toml), so a new one is a function and a line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint, entry_points
+
+from dino_core.errors import DinoError
+
+GROUP = "dino_lab.commands"
+
+
+def commands() -> dict[str, EntryPoint]:
+    return {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda p: p.name)}
+
+
+def usage() -> str:
+    lines = ["usage: dino-lab COMMAND ...", "", "Train DINO for real and watch it learn.", ""]
+    about = {
+        "train": "train a recipe: dino-lab train tiny",
+        "resume": "go on with a run that was stopped or died",
+        "fork": "start a new run from a checkpoint, with something changed",
+        "evaluate": "measure a run or a model on labelled images",
+        "record": "a compact copy of a run, to hand on",
+        "watch": "the lab in a browser, live",
+        "lab": "train `tiny` and watch it, both at once",
+        "doctor": "what this machine has, what works, what is missing",
+    }
+    lines += [f"  {name:10} {about.get(name, '')}".rstrip() for name in commands()]
+    return "\n".join([*lines, "", "Each command answers --help."])
+
+
+def guarded(command: Callable[[list[str]], int | None], arguments: list[str]) -> int:
+    """The command's exit code; a user's mistake becomes one sentence and 2, Ctrl-C becomes 130."""
+    try:
+        return command(arguments) or 0
+    except DinoError as error:
+        print(f"dino-lab: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    name, *rest = arguments
+    known = commands()
+    if name not in known:
+        print(f"dino-lab: no command {name!r}. Commands: {', '.join(known)}.", file=sys.stderr)
+        return 2
+    try:
+        command = known[name].load()
+    except ModuleNotFoundError as error:
+        print(f"dino-lab: {name} needs {error.name}: pip install 'dino-lab[lab]'.", file=sys.stderr)
+        return 2
+    return guarded(command, rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

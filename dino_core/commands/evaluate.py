@@ -1,0 +1,81 @@
+"""`dino-lab evaluate RUN-or-MODEL --data.source SRC`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from dino_core.errors import DataError
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="dino-lab evaluate",
+        description="k-NN and a linear probe on the class token; attention and PCA against object masks where there are any.",
+    )
+    parser.add_argument("model", help="a run, a checkpoint folder of one, a file of weights, or a timm name")
+    parser.add_argument("--data.source", dest="source", help="labelled images; by default the run's own")
+    parser.add_argument("--data.validation", dest="validation", help="images to test on; by default the source's test half")
+    parser.add_argument("--which", choices=("teacher",), default="teacher")
+    parser.add_argument("--at", type=int, metavar="STEP", help="checkpoint of the run; the newest by default")
+    parser.add_argument("--size", type=int, help="side of the images in pixels")
+    parser.add_argument("--train-images", type=int, default=10_000)
+    parser.add_argument("--test-images", type=int, default=2_000)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    options = parser.parse_args(arguments)
+    found = evaluate(options)
+    print_table(found)
+    text = json.dumps(found, indent=2)
+    if options.json:
+        options.json.write_text(text + "\n")
+    else:
+        print(text)
+    return 0
+
+
+def evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    from dino_core.machine import be_a_good_neighbour
+
+    be_a_good_neighbour()
+    from dino_core.config import IMAGENET_MEAN, IMAGENET_STD, Data
+    from dino_core.data.sources import open_source
+    from dino_core.evaluation.images import read_images
+    from dino_core.evaluation.whole import measured
+    from dino_core.evaluation.during import evaluation_size
+    from dino_core.model import load_backbone
+    from dino_core.rundir.read import read_config
+    from dino_core.rundir.schema import CHECKPOINTS, step_name
+
+    run = next((p for p in (Path(options.model), *Path(options.model).parents) if (p / "config.json").is_file()), None)
+    config = read_config(run) if run else None
+    if options.source is None and config is None:
+        raise DataError("which images? Give --data.source, a folder of labelled images, `shapes`, or `torchvision:CIFAR10`.")
+    data = Data(source=options.source, validation=options.validation) if options.source else config.data
+    where = options.model
+    if run is not None and options.at is not None:
+        where = str(run / CHECKPOINTS / step_name(options.at))
+    backbone = load_backbone(where, device=options.device)
+    size = options.size or (evaluation_size(config) if config else 224)
+    train = read_images(open_source(data, split="train"), options.train_images, size)
+    test = read_images(open_source(data, split="test"), options.test_images, size)
+    mean, std = (config.crops.mean, config.crops.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
+    found = measured(backbone, train, test, mean, std)
+    return {"model": options.model, "step": options.at, "source": data.source, "size": size, **found}
+
+
+def print_table(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{found['model']} on {found['source']}")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for name, value in found.items():
+        if isinstance(value, float):
+            table.add_row(name, f"{100 * value:.1f} %")
+        elif isinstance(value, int):
+            table.add_row(name, str(value))
+    Console(stderr=True).print(table)

@@ -1,0 +1,94 @@
+"""Multi-crop (Caron et al. 2020; 2021, Sec. 3.2): large and small crops of each image, distorted, in whole batches.
+
+Every number is drawn on the CPU, so that a seed gives the same crops on every device; then batches are worked on where
+the images are, each crop by its own numbers.  In the order of the paper's code: crop and resize, mirror, colour jitter,
+grey, blur, solarize, normalise.
+
+Axes: V crops of a kind, B images, N = V B, H and W of the canvas, S side of a crop."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from dino_core import config
+from dino_core.data.distortions import distort, draw_distortions
+from dino_core.data.resizing import draw_boxes, resized_crops
+from dino_core.data.views import Batch, Boxes, Decoded
+
+CPU_PIXELS = 2**18
+"""Pixels of crops that a CPU works on at once."""
+
+
+class MultiCrop:
+    """`multicrop(decoded, generator)` gives the batch of views; the generator is one of the CPU."""
+
+    def __init__(self, crops: config.Crops) -> None:
+        self.crops = crops
+
+    @torch.no_grad()
+    def __call__(self, decoded: Decoded, generator: torch.Generator) -> Batch:
+        c = self.crops
+        images = _planes(decoded.images)
+        blur = c.global_blur[:1] + c.global_blur[1:] * (c.global_crops - 1)
+        solarize = c.solarize[:1] + c.solarize[1:] * (c.global_crops - 1)
+        large = self._views(images, decoded.sizes, c.global_size, c.global_scale, blur, solarize, generator)
+        blur, solarize = (c.local_blur,) * c.local_crops, (0.0,) * c.local_crops
+        small = self._views(images, decoded.sizes, c.local_size, c.local_scale, blur, solarize, generator)
+        return Batch(large[0], small[0], large[1], small[1], decoded.labels, decoded.indices)
+
+    def _views(
+        self,
+        images: Float[Tensor, "3 B H W"],
+        sizes: Int[Tensor, "B 2"],
+        side: int,
+        scale: tuple[float, float],
+        blur: tuple[float, ...],
+        solarize: tuple[float, ...],
+        generator: torch.Generator,
+    ) -> tuple[Float[Tensor, "V B 3 S S"], Boxes]:
+        """Crops of one kind: as many as there are probabilities of a blur and of a solarization."""
+        views, batch = len(blur), len(sizes)
+        if not views:
+            none = images.new_empty(0, batch, 3, side, side)
+            return none, Boxes(torch.zeros(0, batch, 4), torch.zeros(0, batch, dtype=torch.bool))
+        owners = torch.arange(batch).repeat(views)
+        sizes = sizes[owners]
+        boxes = draw_boxes(sizes, scale, self.crops.ratio, generator)
+        flipped = torch.rand(len(owners), generator=generator) < self.crops.flip
+        blurs, solarizations = (torch.tensor(chance).repeat_interleave(batch) for chance in (blur, solarize))
+        distortions = draw_distortions(self.crops, blurs, solarizations, generator)
+
+        crops = torch.empty(len(owners), 3, side, side, device=images.device)
+        for part in torch.arange(len(owners)).split(_at_once(images.device, side)):
+            planes = resized_crops(images, owners[part], boxes[part], flipped[part], side)
+            distort(planes, distortions.of(part))
+            normalise(planes, self.crops.mean, self.crops.std, crops[part[0] : part[-1] + 1])
+        corners, flipped, crops = (x.unflatten(0, (views, batch)) for x in (_corners(boxes, sizes), flipped, crops))
+        return crops, Boxes(corners, flipped)
+
+
+def _at_once(device: torch.device, side: int) -> int:
+    """How many crops to work on at once: a CPU is fastest on what its caches hold, a GPU on everything."""
+    return max(1, CPU_PIXELS // side**2) if device.type == "cpu" else 2**31
+
+
+def _planes(images: Tensor) -> Float[Tensor, "3 B H W"]:
+    planes = torch.empty_like(images.transpose(0, 1), dtype=torch.float32, memory_format=torch.contiguous_format)
+    return planes.copy_(images.transpose(0, 1)).div_(255)
+
+
+def _corners(boxes: Int[Tensor, "N 4"], sizes: Int[Tensor, "N 2"]) -> Float[Tensor, "N 4"]:
+    """Left, top, right and bottom as shares of the image."""
+    top, left, tall, wide = boxes.T
+    height, width = sizes.T
+    return torch.stack([left / width, top / height, (left + wide) / width, (top + tall) / height], 1)
+
+
+def normalise(
+    planes: Float[Tensor, "3 N S S"], mean: tuple[float, ...], std: tuple[float, ...], out: Float[Tensor, "N 3 S S"]
+) -> None:
+    """Crop by crop, each colour less its mean, over its standard deviation; into `out`."""
+    for colour, (m, s) in enumerate(zip(mean, std, strict=True)):
+        torch.mul(planes[colour], 1 / s, out=out[:, colour]).sub_(m / s)

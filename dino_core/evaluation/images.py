@@ -1,0 +1,67 @@
+"""Labelled images for measuring: read once, square, the same at every evaluation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, UInt8
+from PIL import Image
+from torch import Tensor
+
+from dino_core.data.sources import ImageError, Source
+from dino_core.seeds import generator
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    images: UInt8[Tensor, "I 3 S S"]
+    labels: Int[Tensor, " I"]
+    """-1 where the source has no label."""
+    masks: Bool[Tensor, "I S S"] | None
+    """True on the object; None where the source has no masks."""
+
+    @property
+    def labelled(self) -> bool:
+        return len(self.labels) > 0 and bool((self.labels >= 0).all()) and int(self.labels.max()) > 0
+
+    def first(self, count: int) -> LabelledImages:
+        masks = None if self.masks is None else self.masks[:count]
+        return LabelledImages(self.images[:count], self.labels[:count], masks)
+
+
+def read_images(source: Source, count: int, size: int, seed: int = 0) -> LabelledImages:
+    """Up to `count` images drawn without repetition, shorter side resized to `size`, centre cropped; broken ones left out."""
+    order = torch.randperm(len(source), generator=generator(seed, "evaluation", source.name)).tolist()
+    images, labels, masks = [], [], []
+    for index in order:
+        if len(images) == count:
+            break
+        try:
+            sample = source.read(index)
+        except ImageError:
+            continue
+        images.append(_square(sample.image, size, Image.Resampling.BICUBIC))
+        labels.append(sample.label)
+        if sample.mask is not None:
+            masks.append(_square(sample.mask.astype(np.uint8) * 255, size, Image.Resampling.NEAREST) > 127)
+    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else torch.empty(0, 3, size, size)
+    every_mask = torch.from_numpy(np.stack(masks)) if masks and len(masks) == len(images) else None
+    return LabelledImages(stacked.to(torch.uint8), torch.tensor(labels, dtype=torch.int64), every_mask)
+
+
+def _square(pixels: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
+    height, width = pixels.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    box = (left, top, left + side, top + side)
+    return np.asarray(Image.fromarray(pixels).resize((size, size), resampling, box=box))
+
+
+def normalised(
+    images: UInt8[Tensor, "I 3 S S"], mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
+) -> Float[Tensor, "I 3 S S"]:
+    """Bytes as the network wants them: (x / 255 - mean) / std."""
+    shift, scale = (torch.tensor(v, device=device).view(3, 1, 1) for v in (mean, std))
+    return (images.to(device).float() / 255 - shift) / scale

@@ -1,0 +1,92 @@
+"""What a run derives from its data: every field a recipe leaves open, with the rule and the number said aloud.
+
+The paper's constants belong to 1.3 million images.  On small sets they stall at ln K (many prototypes for few images,
+a teacher that follows too slowly), so these rules scale with the number of images and steps and meet the paper's values
+at ImageNet's size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from dino_core.config import Output, TrainConfig
+from dino_core.errors import ConfigError, DataError
+
+IMAGENET_IMAGES = 1_281_167
+
+
+def fit(config: TrainConfig, images: int) -> tuple[TrainConfig, list[str]]:
+    """`config` with nothing left open for a set of `images`, and one sentence for each number that was derived."""
+    if images < config.batch_size:
+        raise DataError(
+            f"{images} images are fewer than one batch of {config.batch_size}: add images or ask for --batch-size {images}."
+        )
+    said: list[str] = []
+    config = _length(config, images, said)
+    config = _prototypes(config, images, said)
+    config = _schedules(config, images, said)
+    config = _cadence(config, said)
+    data = config.data
+    if data.decode_size is None:
+        data = replace(data, decode_size=2 * config.crops.global_size)
+    peak = config.optim.peak_lr(config.batch_size)
+    if config.optim.lr_rule != "none":
+        rule = f"{config.optim.lr:g} x batch {config.batch_size} / {config.optim.lr_reference_batch}"
+        said.append(f"learning rate {peak:.3g} ({config.optim.lr_rule} rule: {rule})")
+    return replace(config, data=data), said
+
+
+def _length(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
+    if config.steps is not None:
+        return config
+    if config.epochs is None:
+        raise ConfigError("how long should the run be? Give --steps or --epochs.")
+    an_epoch = images // config.batch_size
+    steps = max(1, round(config.epochs * an_epoch))
+    said.append(f"{steps} steps: {config.epochs:g} epochs of {an_epoch} steps ({images} images, batch {config.batch_size})")
+    return replace(config, steps=steps)
+
+
+def _prototypes(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
+    if config.head.prototypes is not None:
+        return config
+    prototypes = 2 ** round(math.log2(min(max(images / 16, 256), 65536)))
+    said.append(f"{prototypes} prototypes: the power of two nearest to one for every 16 of {images} images, at most 65536")
+    return replace(config, head=replace(config.head, prototypes=prototypes))
+
+
+def _schedules(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
+    now, steps = config.schedules, config.steps or 1
+    if now.lr_warmup is None:
+        share = min(max(0.05, 20 / steps), 0.5)
+        now = replace(now, lr_warmup=share)
+        said.append(f"learning rate warms up over {share * steps:.0f} steps: a twentieth of the run, at least 20")
+    if now.momentum is None:
+        half_life = min(max(steps / 25, 5), 173)
+        start = round(2 ** (-1 / half_life), 4)
+        now = replace(now, momentum=(start, 1.0))
+        said.append(f"teacher momentum {start:g} to 1: half its memory is {half_life:.0f} steps, a twenty-fifth of the run")
+    if now.teacher_temperature is None:
+        size = math.log(min(max(images, 20_000), IMAGENET_IMAGES) / 20_000) / math.log(IMAGENET_IMAGES / 20_000)
+        low, high = round(0.03 + 0.01 * size, 3), round(0.04 + 0.03 * size, 3)
+        now = replace(now, teacher_temperature=(low, high))
+        said.append(f"teacher temperature {low:g} to {high:g}: sharper than the paper's 0.04 to 0.07 on small sets")
+    return replace(config, schedules=now)
+
+
+def _cadence(config: TrainConfig, said: list[str]) -> TrainConfig:
+    steps, output, evaluation = config.steps or 1, config.output, config.evaluation
+    if output.checkpoint_every is None:
+        output = replace(output, checkpoint_every=max(1, steps // 20))
+        said.append(f"a checkpoint every {output.checkpoint_every} steps, and at log-spaced steps before the first")
+    if evaluation.every is None:
+        evaluation = replace(evaluation, every=max(1, steps // 20))
+    return replace(config, output=output, evaluation=evaluation)
+
+
+def is_checkpoint(step: int, steps: int, output: Output) -> bool:
+    """Whether a checkpoint falls on this step: 0, 1, 2, 5, 10, 20, 50 ... up to the interval, then every interval, and the last."""
+    every = output.checkpoint_every or steps
+    if step in (0, steps) or step % every == 0:
+        return True
+    return step < every and step / 10 ** math.floor(math.log10(step)) in (1, 2, 5)

@@ -1,0 +1,270 @@
+"""The loop around the training step: data in, telemetry out, and once in a while an evaluation, a probe, a checkpoint.
+
+Whatever happens (Ctrl-C, SIGTERM, a full disk, a loss that is not finite, a kill), what is on disk stays readable and the
+run can go on."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dino_core import checkpoint, parallel
+from dino_core.config import TrainConfig
+from dino_core.data.loader import Loader
+from dino_core.data.multicrop import MultiCrop
+from dino_core.data.views import Batch, Decoded
+from dino_core.engine import Engine, StepResult
+from dino_core.evaluation.during import Evaluator
+from dino_core.fit import is_checkpoint
+from dino_core.machine import memory_mib
+from dino_core.model.network import weight_distance
+from dino_core.probes import save_images, save_probe
+from dino_core.progress import Progress, say
+from dino_core.rundir.schema import PROBE_IMAGES, PROBES, step_name
+from dino_core.rundir.write import RunWriter
+from dino_core.schedules import Schedule
+from dino_core.seeds import generator
+from dino_core.stopwatch import Stopwatch
+from dino_core.telemetry.diagnosis import Diagnosis
+from dino_core.telemetry.recorder import Recorder
+from dino_core.telemetry.signals import Signals
+
+ATTENDED = 8
+"""Images of the batch whose attention the heavy monitors look at."""
+PATIENCE = 5
+"""Steps in a row with a loss that is not finite after which the run stops."""
+
+
+@dataclass
+class Loop:
+    config: TrainConfig
+    path: Path
+    engine: Engine
+    loader: Loader
+    evaluator: Evaluator
+    recorder: Recorder
+    diagnosis: Diagnosis
+    writer: RunWriter | None
+    """None on all ranks but the first."""
+    step: int = 0
+    """Finished optimizer steps."""
+    seconds: float = 0.0
+    """Time spent training, over all segments."""
+    asked_to_stop: str = ""
+    failure: str = ""
+    skipped: dict[str, torch.Tensor] = field(default_factory=dict)
+
+    def run(self) -> str:
+        """Train to the end; returns how it ended: `finished`, `stopped` or `failed`."""
+        config = self.config
+        steps = config.steps or 0
+        schedule, multicrop = Schedule(config), MultiCrop(config.crops)
+        clock = Stopwatch(self.engine.device)
+        progress = Progress(steps, self.step, enabled=parallel.is_writer())
+        self.skipped = {name: torch.zeros((), device=self.engine.device) for name in ("steps", "in a row")}
+        saved_at, logged_at, logged_step = time.monotonic(), time.perf_counter(), self.step
+        with self.listening():
+            if self.step == 0:
+                self.once_in_a_while(0)
+            batches = self.loader.prefetch(self.step, steps)
+            while self.step < steps:
+                with clock("data"):
+                    decoded = next(batches)
+                with clock("augment"):
+                    batch = self.crops(multicrop, decoded)
+                finished = self.step + 1
+                measure = self.recorder.wants(finished)
+                result = self.engine.train_step(batch, schedule.at(self.step), clock, measure=measure)
+                self.step = finished
+                self.count_skipped(result)
+
+                if measure:
+                    passed = time.perf_counter() - logged_at
+                    self.seconds += passed
+                    row = self.log(result, batch, clock, finished - logged_step, passed)
+                    logged_step = finished
+                    left = (steps - finished) * passed / max(self.recorder.log_every, 1)
+                    progress.update(finished, row["loss"], row["images_per_second"], left, self.diagnosis.verdict.name)
+                due = time.monotonic() - saved_at > 60 * config.output.checkpoint_minutes
+                stop, save = self.agreed(bool(self.asked_to_stop or self.failure), due, now=measure)
+                aside = time.perf_counter()
+                if stop or save or self.is_due(finished):
+                    self.once_in_a_while(finished, must_save=stop or save)
+                    saved_at = time.monotonic()
+                logged_at = time.perf_counter() if measure else logged_at + time.perf_counter() - aside
+                if stop:
+                    break
+            batches.close()
+        progress.close()
+        return self.ended(steps)
+
+    def crops(self, multicrop: MultiCrop, decoded: Decoded) -> Batch:
+        """The views of this step: a function of seed and step alone, whatever the number of ranks."""
+        draw = generator(self.config.seed, "crops", self.step)
+        return multicrop(decoded.to(self.engine.device), draw)
+
+    def log(self, result: StepResult, batch: Batch, clock: Stopwatch, steps: int, seconds: float) -> dict[str, Any]:
+        """One line of metrics, and the diagnosis that follows from it."""
+        config, now = self.config, result.now
+        scalars: dict[str, Any] = {"loss": result.losses.total}
+        scalars |= {f"loss/{name}": term.value for name, term in result.losses.terms.items()}
+        scalars |= {
+            "lr": now.learning_rate,
+            "weight_decay": now.weight_decay,
+            "momentum": now.momentum,
+            "teacher_temperature": now.teacher_temperature,
+            "images_per_second": config.batch_size * steps / seconds,
+            "memory": memory_mib(self.engine.device),
+            "seconds": self.seconds,
+            "images": self.step * config.batch_size,
+        }
+        scalars |= {f"time/{part}": 1000 * value for part, value in clock.take(steps).items()}
+        row = self.recorder.record(self.step, self.signals(result, batch), scalars)
+        for finding in self.diagnosis.update(row):
+            self.event("diagnosis", **finding.as_event())
+        if self.writer is not None:
+            self.writer.metric(row)
+            if self.writer.trouble:
+                say(self.writer.trouble)
+        self.judge_skipped()
+        return row
+
+    def signals(self, result: StepResult, batch: Batch) -> Signals:
+        engine, targets, losses = self.engine, result.targets, result.losses
+        backbone = engine.teacher.backbone
+        attention = None
+        if self.recorder.wants_heavy(self.step) and backbone.has_attention:
+            with torch.no_grad():
+                attention = backbone.attention(batch.globals[0, :ATTENDED])[:, :, 0, 1 + backbone.registers :]
+        centre, previous = engine.objective.centre, None
+        if centre is not None:
+            previous = self.recorder.last_centre.to(centre)
+            self.recorder.last_centre = centre.clone()
+        return Signals(
+            teacher_logits=targets.logits,
+            targets=targets.probabilities,
+            student_logits=losses.student_logits,
+            teacher_temperature=result.now.teacher_temperature,
+            student_temperature=result.now.student_temperature,
+            teacher_cls=targets.cls,
+            student_cls=losses.student_cls,
+            teacher_patches=targets.patches,
+            centre=centre,
+            previous_centre=previous,
+            teacher_attention=attention,
+            gradient_norms=result.gradient_norms,
+            update_norms=result.update_norms,
+            student_teacher_distance=weight_distance(engine.student, engine.teacher),
+        )
+
+    def once_in_a_while(self, step: int, *, must_save: bool = False) -> None:
+        """Whatever of evaluation, probe and checkpoint falls on this step."""
+        config, engine, device = self.config, self.engine, self.engine.device
+        networks = {"teacher": engine.teacher, "student": engine.student}
+        if step % (config.evaluation.every or 1) == 0 or step == config.steps:
+            self.evaluate(networks)
+        if not (must_save or is_checkpoint(step, config.steps or 0, config.output)):
+            return
+        try:
+            relative = f"{PROBES}/{step_name(step)}"
+            images = self.evaluator.test.first(config.output.probe_images)
+            with checkpoint.draft_for_all(self.writer, self.path / relative, relative) as draft:
+                write = draft / "tensors.safetensors" if self.writer is not None else None
+                save_probe(write, networks, images, config, device, step)
+            self.event("probe", path=relative)
+            checkpoint.save(self.path, self.writer, engine, self.recorder, step, {"seconds": self.seconds})
+            self.event("checkpoint", path=f"checkpoints/{step_name(step)}", state=True)
+            if self.writer is not None:
+                checkpoint.prune(self.path, config.output.keep_states)
+        except OSError as error:
+            say(f"checkpoint {step} could not be written ({error.strerror or error}); training goes on.")
+            self.event("disk_full", sentence=f"checkpoint {step} could not be written: {error.strerror or error}")
+
+    def evaluate(self, networks: dict[str, Any]) -> None:
+        found = self.evaluator.measure(networks, self.engine.device)
+        if not found or self.writer is None:
+            return
+        if self.step == 0:
+            self.writer.update(baselines=self.evaluator.baselines(found))
+        self.event("evaluation", **found)
+        self.writer.metric({"step": self.step, "seconds": self.seconds, **found})
+
+    def is_due(self, step: int) -> bool:
+        config = self.config
+        return is_checkpoint(step, config.steps or 0, config.output) or step % (config.evaluation.every or 1) == 0
+
+    def count_skipped(self, result: StepResult) -> None:
+        """Steps that did not reach the weights, counted on the device.  fp16 overflows of the scaled gradient are no fault."""
+        bad = ~result.loss_finite if self.engine.scaler.is_enabled() else ~result.applied
+        self.skipped["steps"] += bad
+        self.skipped["in a row"] = (self.skipped["in a row"] + 1) * bad
+        if self.engine.device.type == "cpu":
+            self.judge_skipped(result)
+
+    def judge_skipped(self, result: StepResult | None = None) -> None:
+        """Record skipped steps, and end the run after a few in a row."""
+        count = int(self.skipped["steps"])
+        if not count:
+            return
+        self.skipped["steps"].zero_()
+        cause = "the loss or a gradient was not finite"
+        if result is not None:
+            cause = "a gradient was not finite" if bool(result.loss_finite) else "the loss was not finite"
+        self.event("skipped_step", cause=cause, steps=count)
+        if int(self.skipped["in a row"]) >= PATIENCE:
+            rate = "lower --optim.lr, or use --machine.precision fp32"
+            self.failure = f"{cause} in {PATIENCE} steps in a row; the weights are those of the last good step. {rate}."
+
+    def event(self, kind: str, **fields: Any) -> None:
+        if self.writer is not None:
+            self.writer.event(kind, self.step, **fields)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM end the run after the step in hand, with a checkpoint; a second Ctrl-C ends it at once."""
+
+        def ask(number: int, _: object) -> None:
+            if self.asked_to_stop:
+                raise KeyboardInterrupt
+            self.asked_to_stop = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+        try:
+            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        except ValueError:  # not the main thread: somebody else listens
+            before = {}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def agreed(self, stop: bool, save: bool, *, now: bool) -> tuple[bool, bool]:
+        """What any rank wants, all ranks do; several ranks ask each other only at logged steps."""
+        if parallel.world_size() == 1:
+            return stop, save
+        if not now:
+            return False, False
+        wishes = parallel.global_max(torch.tensor([stop, save], dtype=torch.float32, device=self.engine.device)).tolist()
+        return bool(wishes[0]), bool(wishes[1])
+
+    def ended(self, steps: int) -> str:
+        status = "failed" if self.failure else "finished" if self.step >= steps else "stopped"
+        why = {"failed": self.failure, "stopped": self.asked_to_stop or "another rank was asked to stop"}.get(status, "")
+        self.event(status, **({"why": why} if why else {}))
+        if self.writer is not None:
+            self.writer.update(status=status)
+            self.writer.close()
+        return status
+
+
+def begin_probes(writer: RunWriter, evaluator: Evaluator, config: TrainConfig) -> None:
+    """Store the fixed images before the first probe."""
+    with writer.published_file(PROBE_IMAGES) as path:
+        save_images(path, evaluator.test.first(config.output.probe_images))

@@ -1,0 +1,96 @@
+"""Where the arithmetic is done: device, threads and precision, chosen with the viewer on the same machine in mind.
+
+`be_a_good_neighbour` has to run before torch is imported, so this module imports it only inside functions."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from dino_core.config import Machine
+
+if TYPE_CHECKING:
+    import torch
+
+
+def cores() -> int:
+    """CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def be_a_good_neighbour() -> str:
+    """Let waiting OpenMP threads sleep instead of spin, unless the user has said otherwise.
+
+    Spinning threads next to one busy process made a two-thread step 11 times slower; sleeping ones cost 14 % alone
+    (`benchmarks/neighbour.py` measures both)."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
+    return f"waiting threads: {os.environ['OMP_WAIT_POLICY'].lower()}"
+
+
+def choose(machine: Machine) -> tuple[Machine, list[str]]:
+    """`machine` with device, threads and precision chosen, and one sentence for each choice; sets torch's threads."""
+    import torch
+
+    said: list[str] = []
+    device = machine.device or _best_device()
+    threads = machine.threads or (cores() if cores() <= 2 else cores() - 1)
+    if device == "cpu":
+        torch.set_num_threads(threads)
+        said.append(f"{threads} of {cores()} CPU threads; {os.environ.get('OMP_WAIT_POLICY', 'default').lower()} waiting")
+    precision = machine.precision
+    if precision is None:
+        precision, why = _fastest_precision(torch.device(device))
+        said.append(f"precision {precision}: {why}")
+    return replace(machine, device=device, threads=threads, precision=precision), said
+
+
+def _best_device() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _fastest_precision(device: torch.device) -> tuple[str, str]:
+    """bf16 only where it is faster than float32, measured on the spot for a CPU."""
+    import torch
+
+    if device.type == "cuda":
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ("bf16", "the GPU multiplies it natively") if fast else ("fp32", "the GPU has no native bf16")
+    if device.type != "cpu":
+        return "fp32", f"the safe choice on {device.type}"
+    seconds = {dtype: _matmul_seconds(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    gain = seconds[torch.float32] / seconds[torch.bfloat16]
+    return ("bf16" if gain > 1.5 else "fp32"), f"on this CPU bf16 multiplies {gain:.2g} times as fast as fp32"
+
+
+def _matmul_seconds(dtype: torch.dtype, size: int = 512) -> float:
+    import torch
+
+    a = torch.ones(size, size, dtype=dtype)
+    a @ a  # the first product also pays for the library's preparation
+
+    def once() -> float:
+        start = time.perf_counter()
+        a @ a
+        return time.perf_counter() - start
+
+    return min(once() for _ in range(3))
+
+
+def memory_mib(device: torch.device) -> float:
+    """Largest memory this process has held: of the GPU where there is one, else resident."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)

@@ -1,0 +1,1 @@
+"""Numbers from tensors: pure functions that monitors, evaluations and notebooks share."""

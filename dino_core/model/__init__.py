@@ -1,0 +1,19 @@
+"""Networks: backbones that turn images into tokens, the head, and the two together.  Importing this imports torch."""
+
+from dino_core.model.backbone import Backbone, build_backbone
+from dino_core.model.head import Head
+from dino_core.model.network import Network, Output, weight_distance
+from dino_core.model.teacher import load_teacher, save_teacher
+from dino_core.model.tokens import Tokens
+
+__all__ = [
+    "Backbone",
+    "Head",
+    "Network",
+    "Output",
+    "Tokens",
+    "build_backbone",
+    "load_teacher",
+    "save_teacher",
+    "weight_distance",
+]

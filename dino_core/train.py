@@ -1,0 +1,293 @@
+"""`python -m dino_core.train RECIPE [options]`: builds a run from a config and trains it.  torchrun starts it as it is.
+
+`start`, `resume` and `fork` are what the command line, notebooks and tests call."""
+
+from __future__ import annotations
+
+import datetime
+import os
+import platform
+import secrets
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from dino_core.machine import be_a_good_neighbour, choose
+
+be_a_good_neighbour()  # before torch is imported
+
+import torch  # noqa: E402
+from torch.nn.parallel import DistributedDataParallel  # noqa: E402
+
+from dino_core import __version__, checkpoint, parallel  # noqa: E402
+from dino_core.config import TrainConfig, to_json  # noqa: E402
+from dino_core.data.loader import Loader  # noqa: E402
+from dino_core.data.sources import Source, open_source  # noqa: E402
+from dino_core.engine import Engine  # noqa: E402
+from dino_core.errors import ConfigError, RunError  # noqa: E402
+from dino_core.evaluation.during import Evaluator, evaluation_size  # noqa: E402
+from dino_core.fit import fit  # noqa: E402
+from dino_core.loop import Loop, begin_probes  # noqa: E402
+from dino_core.model import Head, Network, build_backbone  # noqa: E402
+from dino_core.objective import build_objective  # noqa: E402
+from dino_core.optimizers import build_optimizer  # noqa: E402
+from dino_core.progress import say  # noqa: E402
+from dino_core.rundir.read import read_config, read_run, read_table  # noqa: E402
+from dino_core.rundir.schema import CHECKPOINTS, METRICS, step_name  # noqa: E402
+from dino_core.rundir.write import RunWriter  # noqa: E402
+from dino_core.seeds import seed_of  # noqa: E402
+from dino_core.telemetry.monitors import catalogue  # noqa: E402
+from dino_core.telemetry.diagnosis import Diagnosis  # noqa: E402
+from dino_core.telemetry.mirrors import open_mirrors  # noqa: E402
+from dino_core.telemetry.recorder import Recorder  # noqa: E402
+
+
+@dataclass
+class Parent:
+    """Where a forked run begins."""
+
+    run: Path
+    step: int
+    changed: dict[str, list[Any]]
+
+    @property
+    def folder(self) -> Path:
+        return self.run / CHECKPOINTS / step_name(self.step)
+
+    def as_json(self) -> dict[str, Any]:
+        return {"run": self.run.name, "path": str(self.run.resolve()), "step": self.step, "changed": self.changed}
+
+
+def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None = None) -> tuple[Path, str]:
+    """Train a new run, from its first step or from a checkpoint of another run; its folder, and how it ended."""
+    parallel.start(torch.device(config.machine.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    machine, said = choose(config.machine)
+    source = open_source(config.data, split="train")
+    config, derived = fit(replace(config, machine=machine), len(source))
+    out = Path(out) if out is not None else Path("runs") / agreed_name(config)
+    engine, evaluator = build_engine(config), Evaluator.of(config, source)
+    recorder = build_recorder(config, out)
+    step = 0
+    if parent is not None:
+        step = parent.step
+        resumable = checkpoint.has_state(parent.run, step)
+        if resumable:
+            checkpoint.restore(parent.folder, engine, recorder)
+        else:
+            checkpoint.start_from_teacher(parent.folder, engine)
+        said.append(f"begins at step {step} of {parent.run}" + ("" if resumable else ", from its teacher alone"))
+    writer = None
+    if parallel.is_writer():
+        about = {**described(config, out, source), "derived": derived, "parent": parent.as_json() if parent else None}
+        if parent is not None:
+            about["baselines"] = read_run(parent.run).get("baselines", {})
+        writer = RunWriter(out, about, to_json(config))
+        begin_probes(writer, evaluator, config)
+        writer.event("started", step, parent=about["parent"])
+        announce(config, out, [*said, *derived], new=True)
+    status = train_on(config, out, engine, recorder, source, evaluator, writer, step=step)
+    return out, status
+
+
+def resume(run: Path) -> str:
+    """Go on from the last whole checkpoint, as if never stopped; how it ended."""
+    config, about = read_config(run), read_run(run)
+    parallel.start(torch.device(config.machine.device or "cpu"))
+    step = checkpoint.newest_state(run)
+    if step is None:
+        raise RunError(f"{run} has no checkpoint to resume from. Start a new run, or `dino-lab fork` from a teacher.")
+    if step >= (config.steps or 0):
+        raise RunError(f"{run} is finished: it has done its {config.steps} steps. `dino-lab fork` goes on with more.")
+    machine, said = choose(config.machine)
+    config = replace(config, machine=machine)
+    source = open_source(config.data, split="train")
+    if len(source) != about["images"]:
+        raise RunError(f"{run} was trained on {about['images']} images; {config.data.source!r} now has {len(source)}.")
+    engine, recorder = build_engine(config), build_recorder(config, run)
+    loop = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)
+    evaluator = Evaluator.of(config, source)
+    writer = None
+    if parallel.is_writer():
+        segment = about["segment"] + 1
+        writer = RunWriter(run, about, to_json(config), segment=segment)
+        writer.event("resumed", step)
+        announce(config, run, [f"resumed at step {step} of {config.steps}", *said], new=False)
+    return train_on(config, run, engine, recorder, source, evaluator, writer, step=step, seconds=loop["seconds"])
+
+
+def build_engine(config: TrainConfig) -> Engine:
+    """Student, teacher, objective and optimizer, the same on every rank, on the configured device."""
+    device = torch.device(config.machine.device or "cpu")
+    torch.manual_seed(seed_of(config.seed, "weights"))
+    backbone = build_backbone(config.backbone, evaluation_size(config))
+    student = Network(backbone, Head(backbone.dim, config.head))
+    teacher = student.frozen_copy()
+    objective = build_objective(config.objective, config.head.prototypes)
+    for module in (student, teacher, objective):
+        module.to(device)
+    if config.machine.parallel == "fsdp" and parallel.active():
+        shard(student, device)
+        shard(teacher, device)
+    if config.machine.compile:
+        for network in (student, teacher):
+            network.backbone.compile()
+    optimizer = build_optimizer(config.optim, student)
+    checkpoint.initialise(optimizer)
+    wrapped: torch.nn.Module = student
+    if parallel.active() and config.machine.parallel == "ddp":
+        wrapped = DistributedDataParallel(student, device_ids=[device.index] if device.type == "cuda" else None)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.machine.precision == "fp16")
+    return Engine(config, student, wrapped, teacher, objective, optimizer, device, scaler)
+
+
+def build_recorder(config: TrainConfig, out: Path) -> Recorder:
+    """Telemetry of every rank; the first also feeds the mirrors."""
+    names = config.output.mirrors if parallel.is_writer() else ()
+    mirrors = open_mirrors(names, out, out.name, asdict(config)) if names else ()
+    output = config.output
+    return Recorder(None, config.head.prototypes or 0, output.log_every, output.heavy_every, mirrors)
+
+
+def shard(network: Network, device: torch.device) -> None:
+    """FSDP2: each block and then the rest split over the ranks; student and teacher alike, so that EMA stays local."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device.type, (parallel.world_size(),))
+    for block in getattr(getattr(network.backbone, "model", None), "blocks", ()):
+        fully_shard(block, mesh=mesh)
+    fully_shard(network, mesh=mesh)
+
+
+def train_on(
+    config: TrainConfig,
+    out: Path,
+    engine: Engine,
+    recorder: Recorder,
+    source: Source,
+    evaluator: Evaluator,
+    writer: RunWriter | None,
+    *,
+    step: int,
+    seconds: float = 0.0,
+) -> str:
+    """Run the loop from `step`; whatever ends it is written down."""
+    loader = Loader(
+        source,
+        batch_size=per_rank(config),
+        seed=config.seed,
+        rank=parallel.rank(),
+        world_size=parallel.world_size(),
+        decode_size=config.data.decode_size,
+        cache_mib=config.data.cache,
+        workers=config.data.workers,
+        on_skip=lambda name, reason: loop.event("skipped_image", name=name, reason=reason),
+    )
+    prototypes = config.head.prototypes or 0
+    diagnosis = Diagnosis(prototypes, config.steps)
+    for row in read_table(out / METRICS)[0]:
+        diagnosis.update(row)
+    loop = Loop(config, out, engine, loader, evaluator, recorder, diagnosis, writer, step=step, seconds=seconds)
+    try:
+        status = loop.run()
+    except BaseException as error:
+        if writer is not None:
+            writer.event("failed", loop.step, why=f"{type(error).__name__}: {error}")
+            writer.update(status="failed")
+            writer.close()
+        raise
+    if parallel.is_writer():
+        farewell(status, loop, out)
+    return status
+
+
+def per_rank(config: TrainConfig) -> int:
+    world = parallel.world_size()
+    if config.batch_size % world:
+        raise ConfigError(f"a batch of {config.batch_size} can't be split over {world} ranks evenly; change --batch-size.")
+    return config.batch_size // world
+
+
+def described(config: TrainConfig, out: Path, source: Source) -> dict[str, Any]:
+    """What run.json says about a run that begins."""
+    import timm
+
+    return {
+        "name": out.name,
+        "recipe": config.recipe,
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "world_size": parallel.world_size(),
+        "device": device_name(config),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "timm": timm.__version__,
+            "dino_lab": __version__,
+        },
+        "commit": commit(),
+        "steps": config.steps,
+        "images": len(source),
+        "classes": list(source.classes),
+        "gallery": False,
+        "baselines": {},
+        "metrics": catalogue(),
+    }
+
+
+def device_name(config: TrainConfig) -> str:
+    device = torch.device(config.machine.device or "cpu")
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def commit() -> str | None:
+    """The commit of the checkout this code runs from, if it is one."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
+
+
+def agreed_name(config: TrainConfig) -> str:
+    """A name for a run's folder, the same on all ranks: when, which recipe, and four random digits."""
+    now = datetime.datetime.now().strftime("%Y%m%d-%H%M")
+    names = [f"{now}_{config.recipe or 'run'}_{secrets.token_hex(2)}"]
+    if parallel.active():
+        torch.distributed.broadcast_object_list(names, src=0)
+    return names[0]
+
+
+def announce(config: TrainConfig, out: Path, said: list[str], *, new: bool) -> None:
+    say(f"{'training' if new else 'resuming'} {config.recipe or 'a run'} in {out}")
+    for sentence in said:
+        say(f"  {sentence}")
+    say("  Ctrl-C stops and saves; resume with: dino-lab resume " + str(out))
+
+
+def farewell(status: str, loop: Loop, out: Path) -> None:
+    if status == "failed":
+        say(f"failed at step {loop.step}: {loop.failure}")
+    elif status == "stopped":
+        say(f"stopped at step {loop.step} ({loop.asked_to_stop}), saved. Go on with: dino-lab resume {out}")
+    else:
+        say(f"finished {loop.step} steps in {loop.seconds:.0f} s of training: {out}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """torchrun's way in; the same options as `dino-lab train`."""
+    from dino_core.cli import guarded
+    from dino_core.commands.train import main as train
+
+    try:
+        return guarded(train, sys.argv[1:] if arguments is None else arguments)
+    finally:
+        parallel.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+"""What a patch is similar to.  Axes: I images, N patches, D features."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Int8
+
+
+def normalised(patches: Float[np.ndarray, "*I D"]) -> Float[np.ndarray, "*I D"]:
+    """Rows of length one; a row of zeros stays zero."""
+    rows = np.asarray(patches, dtype=np.float64)
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-12)
+
+
+def to_patch(patches: Float[np.ndarray, "*I N D"], patch: int, image: int = 0) -> Float[np.ndarray, "*I N"]:
+    """Cosine similarity of every patch to one of them: patch `patch` of image `image` (of one image when there is only one)."""
+    rows = normalised(patches)
+    query = rows.reshape(-1, *rows.shape[-2:])[image, patch]
+    return rows @ query
+
+
+def quantised(patches: Float[np.ndarray, "*I D"]) -> tuple[Int8[np.ndarray, "*I D"], Float[np.ndarray, "*I"]]:
+    """Unit rows as eight-bit integers and one scale a row: what travels to the browser, a quarter of float32.
+
+    rows ≈ integers · scale, with an error of at most half a scale (1/254 of the row's largest entry) in each entry."""
+    rows = normalised(patches)
+    scale = np.maximum(np.abs(rows).max(axis=-1), 1e-12) / 127
+    return np.rint(rows / scale[..., None]).astype(np.int8), scale.astype(np.float32)

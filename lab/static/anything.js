@@ -1,0 +1,47 @@
+// Any metric the run logs, by its own catalogue: for what has no view of its own.
+
+import { card, h, refill } from "./dom.js";
+import { chart } from "./chart.js";
+
+const START = ["images_per_second", "gradient/backbone", "update/backbone"];
+const COLOURS = ["blue", "orange", "green", "purple"];
+
+export function mount(element, host) {
+  const list = h("select", { "aria-label": "Metric to add", onchange: add });
+  const chosen = h("div", { class: "chips" });
+  let names = START;
+  const body = card(element, {
+    title: "Any metric",
+    shows: "Whatever else the run logs, with the unit and meaning it was logged with.",
+    controls: [list],
+  });
+  body.append(chosen);
+  const drawn = chart(body, host, panels);
+  host.on("data", options);
+
+  function panels({ curves, catalogue }) {
+    return names.map((name, index) => {
+      const about = catalogue?.[name] ?? {};
+      return { title: about.title ?? name, unit: [about.unit, { higher: "higher is better", lower: "lower is better" }[about.better]].filter(Boolean).join(", "),
+        curves: [{ name, colour: COLOURS[index % 4], ...curves[name], about: about.about }] };
+    });
+  }
+
+  function options() {
+    const known = Object.keys(host.run()?.curves ?? {}).sort();
+    refill(list, known.join("|"), () => [h("option", { value: "" }, "add a metric …"), ...known.map((name) => h("option", { value: name }, name))]);
+    chips();
+  }
+
+  function chips() {
+    refill(chosen, names.join("|"), () => names.map((name) =>
+      h("button", { type: "button", class: "chip", title: `remove ${name}`, onclick: () => { names = names.filter((other) => other !== name); chips(); drawn.redraw(); } }, name, " ×")));
+  }
+
+  function add() {
+    if (list.value && !names.includes(list.value)) names = [...names, list.value].slice(-4);
+    list.value = "";
+    chips();
+    drawn.redraw();
+  }
+}

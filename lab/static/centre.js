@@ -1,0 +1,25 @@
+// The centre: what keeps one prototype from taking all; and how many prototypes are left.
+
+import { card, number } from "./dom.js";
+import { chart } from "./chart.js";
+
+export function mount(element, host) {
+  const body = card(element, {
+    title: "Centre and prototypes",
+    shows: "The centre is the running mean of the teacher's answers; taking it away keeps one prototype from winning every image.",
+    look: "It should settle: a centre that outgrows the spread of the answers (a share above 1, and rising) drives them itself.",
+  });
+  chart(body, host, panels);
+}
+
+function panels({ curves, head }) {
+  return [
+    { title: "Length of the centre", unit: "logits", zero: true, curves: [{ name: "‖centre‖", colour: "blue", ...curves["centre/norm"] }] },
+    { title: "Beside the spread of the logits", unit: "‖centre‖ / spread", zero: true, curves: [{ name: "share", colour: "orange", ...curves["centre/share"] }] },
+    { title: "Movement", unit: "logits since the last logged step", zero: true, curves: [{ name: "movement", colour: "purple", ...curves["centre/movement"] }] },
+    {
+      title: "Prototypes in use", unit: "perplexity", zero: true, curves: [{ name: "in use", colour: "green", ...curves["prototypes/perplexity"] }],
+      lines: head.prototypes ? [{ y: head.prototypes, label: `all ${number(head.prototypes)}`, below: true }] : [],
+    },
+  ];
+}

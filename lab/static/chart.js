@@ -1,0 +1,213 @@
+// Curves over training steps.  A panel is one plotly element that lives as long as the page: new points never touch zoom, hover or
+// scroll.  A view says what its panels hold; the chart adds the clock, the alarms, the overlaid run, and a legend that tells values.
+
+import { h, number, refill } from "./dom.js";
+
+const CONFIG = {
+  displaylogo: false, showSendToCloud: false, responsive: false, doubleClick: false, displayModeBar: false,
+};
+const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
+
+let loading = null;
+function plotly() {
+  loading ??= new Promise((done, failed) => {
+    const script = h("script", { src: new URL("../plotly.min.js", import.meta.url).href });
+    script.onload = () => done(window.Plotly);
+    script.onerror = () => failed(new Error("plotly.js could not be loaded from the lab's server."));
+    document.head.append(script);
+  });
+  return loading;
+}
+
+/** The last value of a curve that is a number. */
+export const last = (curve) => curve?.y.findLast((y) => y !== null) ?? null;
+
+/** 0 fine, 1 a warning, 2 an alarm. */
+export const severity = (level) => ({ trouble: 2, watch: 1 })[level] ?? 0;
+
+/** `panels(track)` → [{ title, unit, height, range, zero, format, curves: [{ name, colour, x, y, dash, fill, faint, dots, shown, about }],
+    lines: [{ y, label, colour, left, below }] }].  Curves without points are left out, and panels without curves. */
+export function chart(element, host, panels, { empty = "No values yet." } = {}) {
+  const note = h("p", { class: "empty" }, empty);
+  const frame = h("div", { class: "panels" }, note);
+  element.append(frame);
+  const made = new Map();
+  let dirty = true, visible = false, queued = false;
+
+  function mark() {
+    dirty = true;
+    if (queued || !visible) return;
+    queued = true;
+    requestAnimationFrame(() => { queued = false; draw(); });
+  }
+
+  function draw() {
+    if (!dirty || !visible) return;
+    dirty = false;
+    const track = host.run(), over = host.overlay();
+    const shown = track ? filled(panels(track)) : [];
+    const others = over ? filled(panels(over)) : [];
+    note.hidden = shown.length > 0;
+    for (const [title, one] of made) if (!shown.some((panel) => panel.title === title)) { one.remove(); made.delete(title); }
+    shown.forEach((panel, index) => {
+      if (!made.has(panel.title)) {
+        const one = onePanel(host, panel);
+        made.set(panel.title, one);
+        frame.append(one.element);
+      }
+      made.get(panel.title).draw(panel, { track, over, twin: others.find((other) => other.title === panel.title), lowest: index === shown.length - 1 });
+    });
+  }
+
+  host.on(["data", "theme", "overlay", "run", "xrange"], mark);
+  host.on("stop", () => made.forEach((one) => one.placeClock()));
+  new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; if (visible) mark(); dirty ||= visible; draw(); }, { rootMargin: "250px" }).observe(frame);
+  return { redraw: mark };
+}
+
+const filled = (panels) => panels.map((panel) => ({ ...panel, curves: panel.curves.filter((curve) => curve?.x?.length) })).filter((panel) => panel.curves.length);
+
+function onePanel(host, { height = 110 }) {
+  const plot = h("div", { class: "plot" }), clock = h("div", { class: "clock", hidden: true });
+  const title = h("h3"), legend = h("dl", { class: "legend" });
+  const holder = h("div", { class: "plot-frame" }, plot, clock);
+  const element = h("section", { class: "panel", style: `--height:${height}px` }, h("div", { class: "panel-head" }, title, legend), holder);
+  let now = null, busy = false, later = false, zoom = 0;
+
+  async function draw(panel, around) {
+    now = { panel, around };
+    legendOf(panel, around.over);
+    title.replaceChildren(panel.title, panel.unit ? h("small", {}, ` ${panel.unit}`) : "");
+    holder.dataset.lowest = around.lowest;
+    if (busy) { later = true; return; }
+    busy = true;
+    try {
+      const Plotly = await plotly();
+      const { traces, layout } = figure(host, now.panel, now.around, holder, zoom);
+      await Plotly.react(plot, traces, layout, CONFIG);
+      if (!plot.dataset.ready) listen(Plotly);
+      placeClock();
+    } finally {
+      busy = false;
+    }
+    if (later) { later = false; draw(now.panel, now.around); }
+  }
+
+  function listen(Plotly) {
+    plot.dataset.ready = "yes";
+    plot.on("plotly_relayout", (changes) => {
+      if ("xaxis.range[0]" in changes) host.set({ xrange: [changes["xaxis.range[0]"], changes["xaxis.range[1]"]] });
+    });
+    plot.on("plotly_doubleclick", () => { zoom += 1; host.set({ xrange: null }); draw(now.panel, now.around); });
+    plot.on("plotly_afterplot", placeClock);
+    plot.on("plotly_click", (event) => host.seek(event.points[0].x));
+    let width = holder.clientWidth, tall = holder.clientHeight;
+    new ResizeObserver(() => {
+      if (!holder.clientWidth || (holder.clientWidth === width && Math.abs(holder.clientHeight - tall) < 4)) return;
+      [width, tall] = [holder.clientWidth, holder.clientHeight];
+      draw(now.panel, now.around);
+    }).observe(holder);
+  }
+
+  /** The stop that the pictures show, as a line: moved without asking plotly to draw again. */
+  function placeClock() {
+    const axis = plot._fullLayout?.xaxis, stop = host.stop();
+    if (!axis || stop === null) { clock.hidden = true; return; }
+    const at = axis.l2p(stop), { t, h: tall } = plot._fullLayout._size;
+    clock.hidden = !(at >= -1 && at <= axis._length + 1);
+    clock.style.transform = `translateX(${axis._offset + at}px)`;
+    clock.style.top = `${t}px`;
+    clock.style.height = `${tall}px`;
+  }
+
+  function legendOf(panel, over) {
+    const entries = panel.curves.filter((curve) => !curve.faint);
+    refill(legend, entries.map((entry) => entry.name + entry.colour).join("|") + (over?.head.name ?? ""), () => [
+      ...entries.map((entry) => h("div", { title: entry.about ?? null },
+        h("dt", {}, h("i", { class: "swatch", style: `--c:var(--${entry.colour})`, "data-dash": entry.dash ?? "solid" }), entry.name), h("dd"))),
+      over ? h("div", {}, h("dt", {}, h("i", { class: "swatch", style: "--c:var(--ink)", "data-dash": "dot" })), h("dd", { class: "name", title: over.head.name }, over.head.name)) : null,
+    ]);
+    legend.querySelectorAll("dd:not(.name)").forEach((place, index) => {
+      const value = (entries[index].shown ?? ((v) => number(v)))(last(entries[index]));
+      if (place.textContent !== value) place.textContent = value;
+    });
+  }
+
+  return { element, draw, placeClock, remove: () => { window.Plotly?.purge(plot); element.remove(); } };
+}
+
+const css = (name) => getComputedStyle(document.body).getPropertyValue(`--${name}`).trim();
+
+function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
+  const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css);
+  const range = host.get("xrange");
+  const height = Math.max(holder.clientHeight, 60);
+  const layout = {
+    height, width: holder.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "x unified",
+    margin: { l: LEFT, r: RIGHT, t: 8, b: lowest ? 36 : 7 }, uirevision: `${host.get("run")} ${zoom}`, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 } },
+    shapes: [], annotations: [],
+    xaxis: { title: lowest ? { text: "training step", standoff: 6 } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
+      nticks: holder.clientWidth < 460 ? 5 : 8, hoverformat: ",d", tickformat: "~s", unifiedhovertitle: { text: "step %{x:,d}" },
+      showticklabels: lowest, range: range ? [...range] : [0, furthest(track, over)] },
+    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: panel.range, rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power" },
+  };
+  for (const line of panel.lines ?? []) {
+    if (!Number.isFinite(line.y)) continue;
+    const colour = css(line.colour ?? "muted");
+    layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: line.y, y1: line.y, layer: "below", line: { color: colour, width: 1.2, dash: "dash" } });
+    layout.annotations.push({ text: escaped(line.label), xref: "paper", x: line.left ? 0.004 : 0.996, y: line.y, xanchor: line.left ? "left" : "right", yanchor: line.below ? "top" : "bottom",
+      showarrow: false, font: { size: 11, color: colour }, bgcolor: "rgba(0,0,0,0)" });
+  }
+  for (const event of alarms(track)) {
+    const colour = css(severity(event.level) > 1 ? "red" : "orange");
+    layout.shapes.push({ type: "line", yref: "paper", x0: event.since_step, x1: event.since_step, y0: 0, y1: 1, layer: "below", line: { color: colour, width: 1.5, dash: "dot" } });
+    layout.annotations.push({ text: severity(event.level) > 1 ? "◆" : "▲", hovertext: escaped(`since step ${event.since_step}: ${event.sentence ?? event.name}`), x: event.since_step, yref: "paper", y: 0, yanchor: "bottom",
+      showarrow: false, font: { size: 12, color: colour } });
+  }
+  const traces = panel.curves.map((curve) => trace(curve, 1));
+  for (const curve of twin?.curves ?? []) if (!curve.faint) traces.push(trace({ ...curve, fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.9));
+  return { traces, layout };
+}
+
+/** The last step that any run shown has logged, with a little room for the markers. */
+const furthest = (track, over) => 1.012 * Math.max(10, track.head.step, over?.head.step ?? 0, track.head.probes.at(-1) ?? 0);
+
+/** What was raised, each once, where it began. */
+export function alarms(track) {
+  const told = [...track.events, ...(track.head.findings ?? [])].filter((event) => event.event === "diagnosis" && severity(event.level) && !event.cleared);
+  const found = new Map(told.map((event) => [`${event.name} ${event.since_step ?? event.step} ${event.level}`, { ...event, since_step: event.since_step ?? event.step }]));
+  return [...found.values()].slice(-12);
+}
+
+function trace(curve, opacity) {
+  const colour = css(curve.colour);
+  return {
+    type: "scatter", mode: curve.x.length < 2 || curve.dots ? "lines+markers" : "lines", x: curve.x, y: curve.y, name: escaped(curve.name), connectgaps: false,
+    line: { color: colour, width: curve.faint ? 1 : 2, dash: curve.dash ?? "solid" }, opacity: curve.faint ? 0.4 : opacity, marker: { size: curve.faint ? 3 : 5, color: colour },
+    fill: curve.fill ?? "none", fillcolor: curve.fill ? tint(colour, 0.28) : undefined, hoverinfo: curve.faint ? "skip" : undefined, hovertemplate: curve.faint ? undefined : "%{y:.4~g}",
+  };
+}
+
+/** plotly reads a little HTML in its labels; what a run says is to be read as text. */
+const escaped = (text) => String(text).replace(/[&<>"']/g, (c) => `&#${c.charCodeAt(0)};`);
+
+function tint(colour, alpha) {
+  const [r, g, b] = [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
+  return `rgba(${r}, ${g}, ${b}, ${alpha})`;
+}
+
+/** Curve `b` read at the steps of curve `a`, straight between its own points. */
+export function resampled(a, b) {
+  if (!a?.x.length || !b?.x.length) return null;
+  let i = 0;
+  return a.x.map((x) => {
+    while (i < b.x.length - 2 && b.x[i + 1] < x) i++;
+    if (b.x.length === 1 || x <= b.x[0]) return b.y[0];
+    const [x0, x1, y0, y1] = [b.x[i], b.x[i + 1], b.y[i], b.y[i + 1]];
+    return y0 === null || y1 === null ? null : y0 + ((y1 - y0) * Math.min(Math.max((x - x0) / (x1 - x0), 0), 1));
+  });
+}
+
+/** A curve with its values multiplied. */
+export const scaled = (curve, factor) => (curve ? { x: curve.x, y: curve.y.map((y) => (y === null ? null : y * factor)) } : null);

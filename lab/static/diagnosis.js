@@ -1,0 +1,89 @@
+// What is happening, in words: the trainer's own diagnosis with its evidence, and how far the run is.
+
+import { duration, h, icon, number, percent, refill } from "./dom.js";
+import { last, severity } from "./chart.js";
+
+const NAMES = {
+  healthy: "Healthy", warming_up: "Warming up", exploding: "Exploding", uniform_collapse: "Collapsing to uniform", prototype_collapse: "Collapsing to few prototypes",
+  constant_output: "One answer for every image", teacher_equals_student: "Teacher and student identical", teacher_frozen: "The teacher does not move",
+  dimensional_collapse: "Losing dimensions", dense_degradation: "Dense features degrading", starved_by_data: "Starved by data",
+};
+const ICONS = ["healthy", "warning", "alarm"];
+
+export function mount(element, host) {
+  element.classList.add("verdict-card", "card");
+  const verdict = h("div", { class: "verdict", role: "status" });
+  const facts = h("dl", { class: "facts" });
+  const bar = h("progress", { max: 1, value: 0, "aria-label": "Share of the run that is done" });
+  const about = h("p", { class: "about" });
+  element.append(verdict, h("div", { class: "facts-side" }, bar, facts, about));
+  host.on(["data", "run"], show);
+  setInterval(seen, 1000);
+
+  function show() {
+    const track = host.run();
+    element.hidden = !track;
+    if (!track) return;
+    const { head } = track;
+    const { level, children } = said(track);
+    verdict.dataset.level = level;
+    refill(verdict, JSON.stringify([head.diagnosis, head.status, head.step > 0, level]), () => children);
+    bar.value = head.steps ? Math.min(head.step / head.steps, 1) : 0;
+    fact("step", "step", `${number(head.step)}${head.steps ? ` of ${number(head.steps)}` : ""}`);
+    fact("speed", "images/s", number(head.images_per_second));
+    fact("left", head.status === "running" ? "time left" : "trained for", duration(head.status === "running" ? head.seconds_left : head.seconds));
+    fact("loss", head.prototypes ? `loss (ln K ${number(Math.log(head.prototypes))})` : "loss", number(last(track.curves.loss)));
+    fact("knn", "k-NN", percent(last(track.curves["knn/teacher"])));
+    seen();
+    const words = [
+      head.recipe, head.backbone === "vit" && head.dim ? `ViT ${head.dim}×${head.depth}, ${head.heads} heads, patch ${head.patch}${head.registers ? `, ${head.registers} registers` : ""}` : head.backbone,
+      head.images ? `${number(head.images)} images of ${String(head.source ?? "?").split(/[\\/]/).at(-1)}` : null, head.prototypes ? `${number(head.prototypes)} prototypes` : null, head.device,
+      head.parent?.run ? `forked from ${head.parent.run} at step ${head.parent.step}` : null, head.skipped_images ? `${head.skipped_images} images skipped` : null,
+    ].filter(Boolean).join(" · ");
+    if (about.textContent !== words) about.textContent = words;
+  }
+
+  function fact(key, name, value) {
+    let place = facts.querySelector(`[data-fact="${key}"]`);
+    if (!place) facts.append((place = h("div", { "data-fact": key }, h("dt"), h("dd"))));
+    if (place.firstChild.textContent !== name) place.firstChild.textContent = name;
+    if (place.lastChild.textContent !== value) place.lastChild.textContent = value;
+  }
+
+  function seen() {
+    const track = host.run();
+    if (!track || document.hidden) return;
+    fact("seen", "last seen", `${duration(Math.max(0, Date.now() / 1000 - track.skew - track.head.updated))} ago`);
+  }
+}
+
+function said({ head, catalogue }) {
+  const finding = head.diagnosis;
+  const ended = { failed: ["alarm", "Failed"], died: ["warning", "Died"] }[head.status];
+  const since = finding?.since_step ?? finding?.step;
+  const level = finding ? severity(finding.level) : 0;
+  const waiting = (!finding || finding.name === "warming_up") && head.status === "running";
+  const title = !finding && waiting ? "Waiting for the first steps" : finding ? NAMES[finding.name] ?? words(finding.name) : "Nothing unusual so far";
+  const evidence = told(finding?.evidence, catalogue);
+  return {
+    level: waiting ? "waiting" : level,
+    children: [
+      h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
+      h("p", { class: "verdict-sentence" }, finding?.sentence ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised.")),
+      evidence ? h("p", { class: "verdict-evidence" }, h("b", {}, "Evidence: "), evidence) : null,
+      finding?.advice ? h("p", { class: "verdict-advice" }, h("b", {}, "What to do: "), finding.advice) : null,
+      ended ? h("p", { class: "verdict-ended" }, icon(ended[0]), `${ended[1]}: ${head.status === "died" ? "the process is gone without saying goodbye; dino-lab resume goes on from its last checkpoint." : "see the events below."}`) : null,
+    ],
+  };
+}
+
+/** Evidence is a sentence, or by the metric's name its value and the limit it crossed. */
+function told(evidence, catalogue) {
+  if (!evidence || typeof evidence === "string") return evidence || "";
+  return Object.entries(evidence).map(([name, about]) => {
+    const { title, unit } = catalogue?.[name] ?? {};
+    return `${title ?? name} ${number(about?.value)}${unit && !["ratio", "share"].includes(unit) ? ` ${unit}` : ""} (limit ${number(about?.threshold)})`;
+  }).join(", ");
+}
+
+const words = (name) => String(name ?? "").replaceAll("_", " ").replace(/^./, (c) => c.toUpperCase());

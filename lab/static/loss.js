@@ -1,0 +1,33 @@
+// What the loss is made of: cross-entropy = entropy of the teacher + Kullback-Leibler divergence to the student.
+
+import { card, number } from "./dom.js";
+import { chart, last, resampled } from "./chart.js";
+
+export function mount(element, host) {
+  const body = card(element, {
+    title: "What the loss is made of",
+    shows: "The loss is how unsure the teacher is, H(t), plus how far the student is from it, KL.",
+    look: "Collapse hides in a good-looking loss: KL at 0 means there is nothing left to learn; H at ln K means every answer is alike, at 0 that one prototype takes all.",
+  });
+  chart(body, host, panels);
+}
+
+function panels({ curves, head }) {
+  const entropy = curves["teacher/entropy"], kl = curves.kl, loss = curves.loss;
+  const uniform = head.prototypes ? Math.log(head.prototypes) : NaN;
+  const between = resampled(entropy, kl);
+  const both = entropy && between ? { x: entropy.x, y: entropy.y.map((y, i) => (y === null || between[i] === null ? null : y + between[i])) } : null;
+  return [{
+    title: "Cross-entropy", unit: "nats", zero: true, height: 250,
+    range: Number.isFinite(uniform) ? [0, Math.max(uniform * 1.12, 1.05 * (last(loss) ?? 0))] : undefined,
+    curves: [
+      { name: "H(t) of the teacher", colour: "orange", fill: "tozeroy", ...entropy, about: "Mean entropy of the teacher's answers: how unsure it is about each image." },
+      { name: "+ KL(t‖s)", colour: "blue", fill: "tonexty", ...both, shown: () => number(last(kl)), about: "How far the student's answers are from the teacher's." },
+      { name: "loss", colour: "ink", ...loss, about: "Cross-entropy between teacher and student: what is minimised." },
+    ],
+    lines: [
+      { y: uniform, label: `ln K = ${number(uniform)} — all ${head.prototypes} prototypes alike`, colour: "red" },
+      { y: 0, label: "one prototype takes all", colour: "red" },
+    ],
+  }];
+}

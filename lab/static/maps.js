@@ -1,0 +1,80 @@
+// The mathematics of the pictures: pure functions on flat arrays.  Each has a twin in lab/analysis; a test holds them together.
+
+/** Cosine similarity of every patch of every image to one of them (lab.analysis.similarity.to_patch).
+    `patches` (I N D) int8 with `scale` (I N), rows of length one → Float32Array (I N). */
+export function similarity(patches, scale, [images, count, width], image, patch) {
+  const from = (image * count + patch) * width;
+  const query = Float32Array.from(patches.subarray(from, from + width));
+  const factor = scale[image * count + patch];
+  const result = new Float32Array(images * count);
+  for (let row = 0; row < result.length; row++) {
+    const start = row * width;
+    let sum = 0;
+    for (let d = 0; d < width; d++) sum += patches[start + d] * query[d];
+    result[row] = sum * scale[row] * factor;
+  }
+  return result;
+}
+
+/** The fewest patches that hold a share of the attention (lab.analysis.attention.mass_mask) → Uint8Array (N). */
+export function massMask(weights, mass = 0.6) {
+  const order = Array.from(weights.keys()).sort((a, b) => weights[b] - weights[a] || a - b);
+  const total = order.reduce((sum, n) => sum + weights[n], 0);
+  const mask = new Uint8Array(weights.length);
+  let held = 0;
+  for (const n of order) {
+    if (!(held < mass * total * (1 - 1e-12))) break;
+    mask[n] = 1;
+    held += weights[n];
+  }
+  return mask;
+}
+
+/** A mask over patches as one over pixels, each pixel asking its own patch (lab.analysis.attention.on_pixels). */
+export function onPixels(mask, [rows, columns], height, width) {
+  const result = new Uint8Array(height * width);
+  for (let y = 0; y < height; y++)
+    for (let x = 0; x < width; x++)
+      result[y * width + x] = mask[Math.floor((y * rows) / height) * columns + Math.floor((x * columns) / width)];
+  return result;
+}
+
+/** What two masks share over what either covers (lab.analysis.attention.jaccard); NaN where both are empty. */
+export function jaccard(mask, target) {
+  let shared = 0, either = 0;
+  for (let i = 0; i < mask.length; i++) {
+    shared += mask[i] & target[i];
+    either += mask[i] | target[i];
+  }
+  return either ? shared / either : NaN;
+}
+
+/** How widely a head looks, in nats (lab.analysis.attention.head_entropy). */
+export function entropy(weights) {
+  let total = 0, sum = 0;
+  for (const w of weights) total += w;
+  for (const w of weights) if (w > 0) sum -= (w / total) * Math.log(w / total);
+  return sum;
+}
+
+/** Scores in units of their spread → a colour: logistic of twice the score, as in the DINOv3 notebook. */
+export function componentColour(score) {
+  return 255 / (1 + Math.exp(-2 * score));
+}
+
+const MAGMA = ["#000004", "#120d31", "#331067", "#59157e", "#7e2482", "#a3307e", "#c83e73", "#e95462", "#fa7d5e", "#fea973", "#fed395", "#fcfdbf"];
+const CIVIDIS = ["#00224e", "#0a336f", "#35456c", "#4f576c", "#666970", "#7d7c78", "#948e77", "#aea371", "#c8b866", "#e5cf52", "#fee838"];
+
+function ramp(colours) {
+  const rgb = colours.map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
+  const table = new Uint8Array(256 * 3);
+  for (let i = 0; i < 256; i++) {
+    const at = (i / 255) * (rgb.length - 1), low = Math.min(Math.floor(at), rgb.length - 2);
+    for (let c = 0; c < 3; c++) table[3 * i + c] = Math.round(rgb[low][c] + (at - low) * (rgb[low + 1][c] - rgb[low][c]));
+  }
+  return table;
+}
+
+/** Colour tables of 256 entries, light for much: both can be told apart in grey and by colour-blind eyes. */
+export const RAMPS = { magma: ramp(MAGMA), cividis: ramp(CIVIDIS) };
+export const RAMP_CSS = { magma: `linear-gradient(90deg, ${MAGMA.join(", ")})`, cividis: `linear-gradient(90deg, ${CIVIDIS.join(", ")})` };

@@ -1,0 +1,25 @@
+// What the schedules ask for at each step.
+
+import { card } from "./dom.js";
+import { chart } from "./chart.js";
+
+export function mount(element, host) {
+  const body = card(element, {
+    title: "Schedules",
+    shows: "The constants that move during a run.",
+    look: "The teacher's temperature stays below the student's: that difference is the sharpening.",
+  });
+  chart(body, host, panels);
+}
+
+function panels({ curves }) {
+  return [
+    { title: "Learning rate", zero: true, curves: [{ name: "learning rate", colour: "blue", ...curves.lr }] },
+    { title: "Weight decay", zero: true, curves: [{ name: "weight decay", colour: "purple", ...curves.weight_decay }] },
+    { title: "Momentum of the teacher", unit: "share kept each step", curves: [{ name: "momentum", colour: "green", ...curves.momentum }] },
+    { title: "Temperatures", zero: true, curves: [
+      { name: "teacher", colour: "orange", ...curves.teacher_temperature },
+      { name: "student", colour: "blue", ...curves.student_temperature },
+    ] },
+  ];
+}

@@ -1,0 +1,203 @@
+// The page's one clock and one selection, and the data behind them.
+//
+// Views get `host`: host.get(key), host.set({ key: value }), host.on(names, listener), and what is known of the runs.  The state
+// lives in the address, so that a link leads back to it.  Data come in small pieces, by cursors; a tab nobody looks at asks nothing.
+
+import { parse } from "./safetensors.js";
+
+const BASE = new URL("../../", import.meta.url);
+const KEPT_IN_ADDRESS = { run: null, overlay: null, step: null, image: 0, layer: -1 };
+const LIVE = 700, QUIET = 4000, LIST = 2500; // milliseconds between questions
+const LONGEST = 6000; // points of one curve, before it is asked for anew in fewer
+const CACHE = 96 * 2 ** 20; // bytes of maps kept for scrubbing
+
+function createHost() {
+  const state = { ...KEPT_IN_ADDRESS, follow: true, playing: false, patch: null, pinned: false, offline: false };
+  const listeners = new Map();
+  const tracks = new Map();
+  let runs = null;
+
+  const host = {
+    get: (key) => state[key],
+
+    set(changes) {
+      const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
+      if (!changed.length) return;
+      Object.assign(state, changes);
+      writeAddress();
+      changed.forEach((key) => emit(key));
+      if (changed.includes("run") || changed.includes("overlay")) tick();
+    },
+
+    /** Call `listener` when any of these changes: names of the state, "runs" (the list), "data" (curves, heads), "stop". */
+    on(names, listener) {
+      for (const name of [names].flat()) {
+        if (!listeners.has(name)) listeners.set(name, new Set());
+        listeners.get(name).add(listener);
+      }
+    },
+
+    runs: () => runs,
+    /** What is known of the chosen run, and of the one laid over it: { head, catalogue, curves, events }; null while unknown. */
+    run: () => tracks.get(state.run) ?? null,
+    overlay: () => (state.overlay && state.overlay !== state.run ? tracks.get(state.overlay) ?? null : null),
+
+    /** Steps of the chosen run that have pictures. */
+    stops: () => host.run()?.head.probes ?? [],
+    /** The stop that is shown: the newest while following, else the last one not after the chosen step. */
+    stop() {
+      const stops = host.stops();
+      if (!stops.length) return null;
+      if (state.follow || state.step === null) return stops.at(-1);
+      return stops.findLast((stop) => stop <= state.step) ?? stops[0];
+    },
+    /** Go to the stop nearest to a step; scrubbing ends following, unless it leads to the newest. */
+    seek(step, follow = false) {
+      const stops = host.stops();
+      if (!stops.length) return;
+      const nearest = stops.reduce((best, stop) => (Math.abs(stop - step) < Math.abs(best - step) ? stop : best));
+      host.set({ step: nearest, follow });
+    },
+
+    /** Arrays from the server by their path below the chosen run, kept for a while; rejects with the server's sentence. */
+    tensors: (path) => cached(`api/run/${state.run}/${path}`),
+    url: (path) => new URL(path, BASE).href,
+  };
+
+  const emit = (name) => listeners.get(name)?.forEach((listener) => {
+    try { listener(); } catch (error) { console.error(error); }
+  });
+
+  // ---- the address
+
+  function readAddress() {
+    const query = new URLSearchParams(location.search);
+    for (const [key, fallback] of Object.entries(KEPT_IN_ADDRESS)) {
+      const text = query.get(key);
+      const isNumber = typeof fallback === "number" || key === "step";
+      state[key] = text === null || (isNumber && !/^-?\d+$/.test(text)) ? fallback : isNumber ? Number(text) : text;
+    }
+    state.follow = state.step === null;
+  }
+
+  function writeAddress() {
+    const query = new URLSearchParams(location.search);
+    for (const [key, fallback] of Object.entries(KEPT_IN_ADDRESS)) {
+      const value = key === "step" && state.follow ? null : state[key];
+      if (value === null || value === fallback) query.delete(key);
+      else query.set(key, value);
+    }
+    const text = query.toString();
+    const next = `${location.pathname}${text ? "?" + text : ""}${location.hash}`;
+    if (next !== location.pathname + location.search + location.hash) history.replaceState(history.state, "", next);
+  }
+
+  // ---- asking
+
+  async function ask(path) {
+    const response = await fetch(new URL(path, BASE));
+    if (response.status === 204) return null;
+    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `the lab answered ${response.status}.`);
+    return response.headers.get("content-type")?.includes("json") ? response.json() : parse(await response.arrayBuffer());
+  }
+
+  const maps = new Map(); // path → { promise, bytes }, least recently used first
+  function cached(path) {
+    const known = maps.get(path);
+    if (known) {
+      maps.delete(path);
+      maps.set(path, known);
+      return known.promise;
+    }
+    const entry = { bytes: 0, promise: ask(path) };
+    maps.set(path, entry);
+    entry.promise.then(({ tensors }) => {
+      entry.bytes = Object.values(tensors).reduce((sum, { data }) => sum + data.byteLength, 0);
+      let total = [...maps.values()].reduce((sum, { bytes }) => sum + bytes, 0);
+      for (const [key, { bytes }] of maps) {
+        if (total <= CACHE || key === path) break;
+        maps.delete(key);
+        total -= bytes;
+      }
+    }, () => maps.delete(path));
+    return entry.promise;
+  }
+
+  async function refreshList() {
+    const answer = await ask("api/runs");
+    const text = JSON.stringify(answer.runs);
+    if (text === refreshList.last) return;
+    refreshList.last = text;
+    runs = answer.runs;
+    if (!runs.some((run) => run.id === state.run)) {
+      const first = runs.find((run) => run.status === "running") ?? runs.find((run) => run.gallery) ?? runs[0];
+      state.run = first?.id ?? null;
+      state.follow = true;
+      writeAddress();
+      emit("run");
+    }
+    emit("runs");
+  }
+
+  /** Ask what is new about one run; true if there was anything. */
+  async function refreshTrack(id) {
+    const track = tracks.get(id);
+    const news = await ask(`api/run/${id}/since?cursor=${encodeURIComponent(track?.cursor ?? "")}`);
+    if (news === null) return false;
+    const next = news.reset ? { curves: {}, events: [], catalogue: news.head.catalogue } : track;
+    next.cursor = news.cursor;
+    if (news.head) {
+      next.head = news.head;
+      next.skew = Date.now() / 1000 - news.head.now;
+    }
+    let longest = 0;
+    for (const [name, [x, y]] of Object.entries(news.curves)) {
+      const curve = (next.curves[name] ??= { x: [], y: [] });
+      for (let i = 0; i < x.length; i++) { curve.x.push(x[i]); curve.y.push(y[i]); }
+      longest = Math.max(longest, curve.x.length);
+    }
+    next.events.push(...news.events);
+    next.events.splice(0, next.events.length - 600);
+    if (longest > LONGEST) next.cursor = "";
+    tracks.set(id, next);
+    return true;
+  }
+
+  let ticking = false, again = false, timer = null, listed = 0;
+  async function tick() {
+    if (ticking) { again = true; return; }
+    ticking = true;
+    clearTimeout(timer);
+    try {
+      const before = host.stop();
+      if (Date.now() - listed > LIST) {
+        await refreshList();
+        listed = Date.now();
+      }
+      const wanted = [state.run, state.overlay].filter(Boolean);
+      for (const id of tracks.keys()) if (!wanted.includes(id)) tracks.delete(id);
+      const fresh = await Promise.all(wanted.map(refreshTrack));
+      if (fresh.some(Boolean)) emit("data");
+      if (host.stop() !== before) emit("stop");
+      host.set({ offline: false });
+    } catch (error) {
+      if (!(error instanceof TypeError)) {
+        console.warn(error.message);
+        if (state.overlay && !runs?.some((run) => run.id === state.overlay)) host.set({ overlay: null });
+      }
+      host.set({ offline: error instanceof TypeError });
+    }
+    ticking = false;
+    const live = [host.run(), host.overlay()].some((track) => track?.head.status === "running");
+    if (!document.hidden) timer = setTimeout(tick, again ? 0 : state.offline ? 3000 : live || !runs?.length ? LIVE : QUIET);
+    again = false;
+  }
+
+  host.on(["step", "follow", "run"], () => emit("stop"));
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) tick(); });
+  readAddress();
+  tick();
+  return host;
+}
+
+export const host = createHost();

@@ -1,0 +1,138 @@
+// Pictures of patches: an image, a map of its patches over it, outlines.  Patches are drawn as the squares they are.
+
+import { h } from "./dom.js";
+import { RAMPS } from "./maps.js";
+
+/** A square canvas that paints itself again when its size changes.  `paint(context, size)` is given sizes in device pixels. */
+export function tile(paint, attributes = {}) {
+  const canvas = h("canvas", { role: "img", ...attributes });
+  canvas.paint = () => {
+    const size = Math.round(canvas.clientWidth * (devicePixelRatio || 1));
+    if (!size) return;
+    if (canvas.width !== size) canvas.width = canvas.height = size;
+    const context = canvas.getContext("2d");
+    context.clearRect(0, 0, size, size);
+    paint(context, size);
+  };
+  sizes.observe(canvas);
+  return canvas;
+}
+
+const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => target.paint()));
+
+/** Stop watching the size of tiles that leave the page. */
+export const forget = (element) => element.querySelectorAll("canvas").forEach((canvas) => sizes.unobserve(canvas));
+
+const kept = new WeakMap(); // probe images → one small canvas each, made once
+
+/** One probe image as a canvas of its own size. */
+export function picture(images, index) {
+  if (!kept.has(images)) kept.set(images, []);
+  const made = kept.get(images);
+  if (made[index]) return made[index];
+  const [, height, width] = images.shape;
+  const rgba = new ImageData(width, height);
+  const from = index * height * width * 3;
+  for (let i = 0; i < height * width; i++) {
+    for (let c = 0; c < 3; c++) rgba.data[4 * i + c] = images.data[from + 3 * i + c];
+    rgba.data[4 * i + 3] = 255;
+  }
+  return (made[index] = onCanvas(rgba));
+}
+
+function onCanvas(rgba) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [rgba.width, rgba.height];
+  canvas.getContext("2d").putImageData(rgba, 0, 0);
+  return canvas;
+}
+
+export function drawPicture(context, size, source, grey = false) {
+  context.save();
+  if (grey) context.filter = "grayscale(1) contrast(.8)";
+  context.imageSmoothingEnabled = true;
+  context.drawImage(source, 0, 0, size, size);
+  context.restore();
+}
+
+/** Patches by `colour(n)` → [r, g, b, a] with a from 0 to 1. */
+export function drawPatches(context, size, [rows, columns], colour) {
+  const rgba = new ImageData(columns, rows);
+  for (let n = 0; n < rows * columns; n++) {
+    const [r, g, b, a = 1] = colour(n);
+    rgba.data.set([r, g, b, 255 * a], 4 * n);
+  }
+  context.imageSmoothingEnabled = false;
+  context.drawImage(onCanvas(rgba), 0, 0, size, size);
+}
+
+/** Values → colours of a table, from `low` to `high`. */
+export function ramp(values, low, high, table = "magma", alpha = 1) {
+  const colours = RAMPS[table];
+  return (n) => {
+    const i = 3 * Math.round(255 * Math.min(Math.max((values[n] - low) / (high - low || 1), 0), 1));
+    return [colours[i], colours[i + 1], colours[i + 2], alpha];
+  };
+}
+
+/** The border of a mask (rows × columns, any resolution), light on dark so that it shows on anything. */
+export function drawOutline(context, size, mask, [rows, columns], { colour = "#fff", width = 2, dash = [] } = {}) {
+  const at = (r, c) => (r < 0 || c < 0 || r >= rows || c >= columns ? 0 : mask[r * columns + c]);
+  const path = new Path2D();
+  for (let r = 0; r <= rows; r++)
+    for (let c = 0; c <= columns; c++) {
+      if (c < columns && at(r - 1, c) !== at(r, c)) { path.moveTo((c * size) / columns, (r * size) / rows); path.lineTo(((c + 1) * size) / columns, (r * size) / rows); }
+      if (r < rows && at(r, c - 1) !== at(r, c)) { path.moveTo((c * size) / columns, (r * size) / rows); path.lineTo((c * size) / columns, ((r + 1) * size) / rows); }
+    }
+  const unit = Math.max(1, size / 180);
+  context.save();
+  context.lineCap = "square";
+  context.strokeStyle = "rgba(0, 0, 0, .75)";
+  context.lineWidth = (width + 1.6) * unit;
+  context.stroke(path);
+  context.setLineDash(dash.map((d) => d * unit));
+  context.strokeStyle = colour;
+  context.lineWidth = width * unit;
+  context.stroke(path);
+  context.restore();
+}
+
+/** A row of small pictures to choose one from; arrows move, as in a list box. */
+export function strip(host, label = "Probe images") {
+  const element = h("div", { class: "strip", role: "listbox", "aria-label": label, tabindex: 0, onkeydown: keys });
+  let count = 0;
+
+  element.fill = (images, labels, classes) => {
+    if (element.images !== images) {
+      element.images = images;
+      forget(element);
+      count = images.shape[0];
+      element.replaceChildren(...Array.from({ length: count }, (_, i) => {
+        const name = classes?.[labels?.data[i]] ?? "";
+        const choice = h("div", { class: "strip-item", role: "option", id: `probe-${i}`, title: `image ${i + 1}${name ? ": " + name : ""}`, onclick: () => host.set({ image: i, patch: null, pinned: false }) },
+          tile((context, size) => drawPicture(context, size, picture(images, i)), { "aria-label": `image ${i + 1} ${name}` }));
+        return choice;
+      }));
+    }
+    [...element.children].forEach((child, i) => child.setAttribute("aria-selected", i === host.get("image") ? "true" : "false"));
+    element.setAttribute("aria-activedescendant", `probe-${host.get("image")}`);
+  };
+
+  function keys(event) {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    if (!by) return;
+    event.preventDefault();
+    event.stopPropagation();
+    host.set({ image: (host.get("image") + by + count) % count, patch: null, pinned: false });
+    element.children[host.get("image")].scrollIntoView({ block: "nearest", inline: "nearest" });
+  }
+  return element;
+}
+
+/** Which patch of a canvas the pointer is over. */
+export function patchAt(event, [rows, columns]) {
+  const box = event.currentTarget.getBoundingClientRect();
+  const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
+  const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+  return row >= 0 && column >= 0 && row < rows && column < columns ? row * columns + column : null;
+}

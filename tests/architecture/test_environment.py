@@ -1,0 +1,99 @@
+"""Both descriptions of the environment say the same, and light things stay light."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_conda_and_pip_describe_the_same_environment():
+    pip = set(project()["dependencies"])
+    for extra in ("lab", "hf", "mirrors", "test"):
+        pip |= set(project()["optional-dependencies"][extra])
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    conda = set(next(part["pip"] for part in listed if isinstance(part, dict)))
+    assert conda - {"--editable ."} == pip
+
+
+def test_every_tested_version_is_one_that_is_allowed():
+    from packaging.requirements import Requirement
+
+    allowed = {}
+    for text in project()["dependencies"] + sum(project()["optional-dependencies"].values(), []):
+        requirement = Requirement(text)
+        allowed[requirement.name.lower().replace("_", "-")] = requirement.specifier
+    pinned = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    for line in pinned:
+        name, version = line.split("==")
+        assert allowed[name.lower().replace("_", "-")].contains(version), line
+
+
+def test_training_alone_needs_no_viewer():
+    names = {re.split(r"[<>=\[]", text)[0] for text in project()["dependencies"]}
+    assert not names & {"plotly", "gradio", "pandas", "matplotlib", "jupyterlab", "ipywidgets", "umap-learn"}
+
+
+def modules_after(code: str) -> set[str]:
+    script = f"{code}\nimport sys; print(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import dino_core, dino_core.config, dino_core.recipes, dino_core.fit, dino_core.schedules, dino_core.rundir.read",
+        "import dino_core.telemetry.diagnosis",
+        "import dino_core.cli; dino_core.cli.main(['--help'])",
+        "import dino_core.commands.train as t; t.main(['--help'])",
+        "import lab",
+    ],
+)
+def test_what_only_looks_imports_no_torch(code):
+    assert "torch" not in modules_after(code)
+
+
+def test_help_answers_at_once():
+    """In processor time, so that a busy machine changes nothing."""
+    script = "import time, sys\nfrom dino_core.cli import main\nsys.argv = ['dino-lab']\n"
+    for arguments in (["--help"], ["train", "--help"], ["train", "tiny", "--help"], ["resume", "--help"], ["fork", "--help"], ["evaluate", "--help"], ["watch", "--help"], ["doctor", "--help"]):
+        code = script + f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code\nprint('cpu', time.process_time())"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert float(done.stdout.split()[-1]) < 1.0, arguments
+        assert "usage" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["trian"], "no command 'trian'. Commands: doctor"),
+        (["train", "tinny"], "no recipe 'tinny'. Recipes: tiny"),
+        (["train", "tiny", "--stepz", "3"], "--steps"),
+        (["train", "tiny", "--crops.local-size", "100"], "must not be larger than"),
+        (["train", "tiny", "--data.source", "nowhere/at/all", "--out", "{tmp}/run"], "nowhere/at/all"),
+        (["train", "vits16_dino", "--out", "{tmp}/run"], "--data.source"),
+        (["resume", "{tmp}"], "is not a run"),
+        (["fork", "{tmp}", "--at", "3"], "config.json"),
+        (["evaluate", "{tmp}/nothing.pth", "--data.source", "shapes"], "nothing.pth"),
+        (["watch", "{tmp}/nothing"], "there is no folder"),
+    ],
+)
+def test_a_users_mistake_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_path):
+    arguments = [argument.format(tmp=tmp_path) for argument in arguments]
+    done = subprocess.run([sys.executable, "-m", "dino_core.cli", *arguments], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2, done.stderr
+    assert sentence in done.stderr + done.stdout
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,23 @@
+"""What tests share: one real run, trained once a session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from tests.small import small_config
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of `small_config`: checkpoints at 0, 1, 2, 4, 8 and 12; tests must not change it."""
+    from dino_core.train import start
+
+    path, status = start(small_config(), tmp_path_factory.mktemp("runs") / "small")
+    assert status == "finished"
+    return path

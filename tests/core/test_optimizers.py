@@ -1,0 +1,160 @@
+"""Which weights decay, clipping, freezing, and LARS against its loop."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dino_core import config
+from dino_core.model import Head, Network, build_backbone
+from dino_core.optimizers import Lars, build_optimizer, clip_per_tensor, drop_frozen, set_schedule
+from dino_core.schedules import Now
+from tests import oracles
+
+NOW = Now(
+    step=0,
+    learning_rate=0.1,
+    weight_decay=0.3,
+    momentum=0.99,
+    teacher_temperature=0.04,
+    student_temperature=0.1,
+    last_layer_frozen=True,
+)
+
+
+def network(*, frozen_gain: bool = True) -> Network:
+    backbone = build_backbone(config.Backbone(patch=8, dim=16, depth=2, heads=2, registers=1), 16)
+    head = config.Head(prototypes=12, hidden=16, bottleneck=8, frozen_gain=frozen_gain)
+    return Network(backbone, Head(backbone.dim, head))
+
+
+def names_that_decay(net: Network, optimizer: torch.optim.Optimizer) -> set[str]:
+    decayed = {id(p) for group in optimizer.param_groups if group["decayed"] for p in group["params"]}
+    return {name for name, p in net.named_parameters() if id(p) in decayed}
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "sgd", "lars"])
+def test_biases_and_norms_do_not_decay_and_all_else_does(algorithm: str) -> None:
+    net = network(frozen_gain=False)
+    optimizer = build_optimizer(config.Optim(algorithm=algorithm), net)
+    spared = {name for name, p in net.named_parameters() if name.endswith("bias") or ".norm" in name}
+    assert names_that_decay(net, optimizer) == {name for name, _ in net.named_parameters()} - spared
+    assert {"head.prototypes.gain", "backbone.model.cls_token"} <= names_that_decay(net, optimizer)
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(list(net.parameters()))
+
+
+def test_weights_without_gradient_are_left_out() -> None:
+    net = network()
+    net.head.requires_grad_(False)
+    optimizer = build_optimizer(config.Optim(), net)
+    assert sum(len(g["params"]) for g in optimizer.param_groups) == len(list(net.backbone.parameters()))
+
+
+def test_the_schedule_reaches_every_group() -> None:
+    optimizer = build_optimizer(config.Optim(), network())
+    set_schedule(optimizer, NOW)
+    assert [(g["lr"], g["weight_decay"]) for g in optimizer.param_groups] == [(0.1, 0.3), (0.1, 0.0)]
+
+
+def test_clipping_is_per_tensor_as_in_the_loop() -> None:
+    net = network()
+    for i, parameter in enumerate(net.parameters()):
+        parameter.grad = torch.randn_like(parameter) * (10.0 if i % 2 else 1e-3)
+    other = copy.deepcopy(net)
+    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        theirs.grad = mine.grad.clone()
+        nn.utils.clip_grad_norm_([theirs], 3.0)
+    clip_per_tensor(net.parameters(), 3.0)
+    norms = [float(p.grad.norm()) for p in net.parameters()]
+    assert max(norms) <= 3.0 + 1e-5
+    assert sum(norm > 2.99 for norm in norms) > 3  # their joint norm is far beyond
+    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_clipping_passes_over_weights_without_gradient() -> None:
+    net = network()
+    clip_per_tensor(net.parameters(), 3.0)
+    assert all(p.grad is None for p in net.parameters())
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "sgd", "lars"])
+def test_frozen_prototypes_do_not_move_not_even_by_decay(algorithm: str) -> None:
+    net = network(frozen_gain=False)
+    optimizer = build_optimizer(config.Optim(algorithm=algorithm), net)
+    before = copy.deepcopy(net)
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    set_schedule(optimizer, NOW)
+    drop_frozen(net)
+    optimizer.step()
+    moved = {name: not torch.equal(p, before.get_parameter(name)) for name, p in net.named_parameters()}
+    assert {name for name, move in moved.items() if not move} == {"head.prototypes.directions", "head.prototypes.gain"}
+
+
+def test_adamw_is_the_papers() -> None:
+    """Betas 0.9 and 0.999, eps 1e-8, decoupled decay: one step by hand."""
+    layer = nn.Linear(3, 2)
+    optimizer = build_optimizer(config.Optim(), layer)
+    set_schedule(optimizer, NOW)
+    before, gradient = layer.weight.detach().clone(), torch.randn(2, 3)
+    layer.weight.grad = gradient.clone()
+    optimizer.step()
+    expected = before * (1 - 0.1 * 0.3) - 0.1 * gradient / (gradient.abs() + 1e-8)
+    torch.testing.assert_close(layer.weight.detach(), expected)
+
+
+def test_lars_is_its_loop() -> None:
+    weights = [torch.randn(4, 3, dtype=torch.float64), torch.randn(4, dtype=torch.float64), torch.zeros(2, 2).double()]
+    parameters = [nn.Parameter(w.clone()) for w in weights]
+    optimizer = Lars([{"params": parameters, "weight_decay": 0.2}], lr=0.5)
+    velocities: list[Tensor] = [torch.zeros_like(w) for w in weights]
+    for _ in range(3):
+        for i, parameter in enumerate(parameters):
+            parameter.grad = torch.randn_like(parameter)
+            weights[i], velocities[i] = oracles.lars_step(weights[i], parameter.grad, velocities[i], 0.5, 0.2)
+        optimizer.step()
+        for parameter, weight in zip(parameters, weights, strict=True):
+            torch.testing.assert_close(parameter.detach(), weight)
+
+
+def test_lars_goes_on_from_its_saved_state() -> None:
+    def fresh() -> tuple[nn.Parameter, Lars]:
+        weight = nn.Parameter(torch.arange(6.0).reshape(2, 3))
+        return weight, Lars([weight], lr=0.1)
+
+    gradients = torch.randn(4, 2, 3)
+    weight, optimizer = fresh()
+    for gradient in gradients[:2]:
+        weight.grad = gradient
+        optimizer.step()
+    other, resumed = fresh()
+    other.data.copy_(weight.data)
+    resumed.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+    for gradient in gradients[2:]:
+        weight.grad = other.grad = gradient
+        optimizer.step()
+        resumed.step()
+    assert torch.equal(weight, other)
+
+
+def test_lars_evaluates_a_closure() -> None:
+    weight = nn.Parameter(torch.ones(2, 2))
+
+    def closure() -> Tensor:
+        loss = weight.square().sum()
+        loss.backward()
+        return loss
+
+    loss = Lars([weight], lr=0.1).step(closure)
+    assert float(loss.detach()) == 4.0
+    assert (weight < 1).all()
+
+
+def test_the_peak_learning_rate_is_the_rule_of_the_config() -> None:
+    assert dataclasses.replace(config.Optim(), lr_rule="sqrt").peak_lr(1024) == pytest.approx(1e-3)
+    assert config.Optim().peak_lr(512) == pytest.approx(1e-3)

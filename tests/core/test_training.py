@@ -1,0 +1,307 @@
+"""Whole runs of the real code, small: what they write, and that they survive."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dino_core import checkpoint
+from dino_core.config import from_json, to_json
+from dino_core.errors import RunError
+from dino_core.model import load_teacher
+from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table, status
+from dino_core.train import Parent, build_engine, build_recorder, resume, start
+from tests.small import small_config
+
+RUN_A_CONFIG = """
+import sys
+from pathlib import Path
+from dino_core.config import from_json
+from dino_core.train import resume, start
+out = Path(sys.argv[1])
+if (out / "run.json").exists():
+    resume(out)
+else:
+    start(from_json(Path(sys.argv[2]).read_text()), out)
+"""
+CLOCK = ("seconds", "images_per_second", "memory", "segment")
+
+
+def rows_of(run: Path) -> dict[int, dict]:
+    """The training rows of a run by step, without what the clock says."""
+    rows = merge_segments(read_table(run / "metrics.jsonl")[0])
+    kept = {}
+    for row in rows:
+        kept.setdefault(row["step"], {}).update(
+            {k: v for k, v in row.items() if k not in CLOCK and not k.startswith("time/")}
+        )
+    return kept
+
+
+def test_a_run_leaves_what_the_format_promises(small_run):
+    about = read_run(small_run)
+    assert about["status"] == status(small_run) == "finished"
+    assert read_config(small_run).steps == 12
+    assert checkpoints(small_run) == probes(small_run) == [0, 1, 2, 4, 8, 12]
+    steps = rows_of(small_run)
+    assert sorted(steps) == list(range(13))
+    told = {name for row in steps.values() for name in row} - {"step", "images", "nonfinite"}
+    unknown = {name for name in told if name not in about["metrics"] and not any(
+        key.endswith("*") and name.startswith(key[:-1]) for key in about["metrics"])}
+    assert not unknown, f"metrics without title and unit: {unknown}"
+    events = [event["event"] for event in read_table(small_run / "events.jsonl")[0]]
+    assert events[0] == "started"
+    assert events[-1] == "finished"
+    assert {"probe", "checkpoint", "evaluation"} <= set(events)
+    assert {"knn_raw_pixels", "knn_teacher_untrained", "jaccard_centred_box"} <= set(about["baselines"])
+
+
+def test_every_signal_of_the_issue_is_logged(small_run):
+    row = {}
+    for r in rows_of(small_run).values():
+        row |= r
+    for name in (
+        "loss", "teacher/entropy", "kl", "teacher/mean_entropy", "teacher/information", "prototypes/perplexity",
+        "prototypes/largest_share", "prototypes/dead", "centre/norm", "centre/movement", "gradient/backbone",
+        "gradient/head", "gradient/prototypes", "update/backbone", "student_teacher_distance", "features/std",
+        "features/rankme", "features/lidar", "features/alpha_req", "patches/rankme", "patches/alpha_req",
+        "patches/mean_cosine", "patches/cls_cosine", "attention/entropy", "attention/entropy/head_0",
+        "patches/high_norm_share", "lr", "weight_decay", "momentum", "teacher_temperature", "images_per_second",
+        "memory", "knn/teacher", "knn/student", "jaccard/best_head", "pca_iou",
+    ):  # fmt: skip
+        if name in ("images_per_second", "memory"):
+            continue
+        assert name in row, name
+        assert row[name] is not None, name
+
+
+def test_loss_is_entropy_plus_kl(small_run):
+    for row in list(rows_of(small_run).values())[1:]:
+        assert row["loss/dino"] == pytest.approx(row["teacher/entropy"] + row["kl"], rel=1e-4)
+
+
+def test_the_config_that_was_saved_is_what_ran(small_run):
+    config = read_config(small_run)
+    assert config.head.prototypes == 32
+    assert None not in (config.schedules.momentum, config.schedules.teacher_temperature, config.schedules.lr_warmup)
+    assert from_json(to_json(config)) == config
+
+
+def test_the_same_seed_gives_the_same_run(small_run, tmp_path):
+    again, _ = start(small_config(), tmp_path / "again")
+    assert rows_of(again) == rows_of(small_run)
+    other, _ = start(small_config(seed=1, steps=3), tmp_path / "other")
+    assert rows_of(other)[3]["loss"] != rows_of(small_run)[3]["loss"]
+
+
+@pytest.mark.parametrize("algorithm", ["adamw", "sgd", "lars"])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(algorithm, tmp_path):
+    config = small_config()
+    config = replace(config, optim=replace(config.optim, algorithm=algorithm))
+    whole, _ = start(config, tmp_path / "whole")
+    cut = tmp_path / "cut"
+    shutil.copytree(whole, cut)
+    for step in (8, 12):
+        shutil.rmtree(cut / f"checkpoints/step_{step:08d}")
+    torch.manual_seed(123)  # whatever happened to the global generator in between
+    checkpoint_4 = cut / "checkpoints/step_00000004"
+    source = tmp_path / "early"
+    early, _ = start(replace(config, output=replace(config.output, keep_states=9)), source)
+    shutil.copytree(early / "checkpoints/step_00000004/state", checkpoint_4 / "state", dirs_exist_ok=True)
+    assert checkpoint.newest_state(cut) == 4
+    assert resume(cut) == "finished"
+    assert rows_of(cut) == rows_of(whole)
+    for name, tensor in load_teacher(cut / "checkpoints/step_00000012").state_dict().items():
+        assert torch.equal(tensor, load_teacher(whole / "checkpoints/step_00000012").state_dict()[name])
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_random_moments_loses_nothing(small_run, tmp_path):
+    config_file, out = tmp_path / "config.json", tmp_path / "killed"
+    config = small_config(steps=40)
+    config_file.write_text(to_json(config))
+    whole, _ = start(config, tmp_path / "whole")
+    chance = random.Random(0)
+    kills = 0
+    for _ in range(60):
+        process = subprocess.Popen([sys.executable, "-c", RUN_A_CONFIG, str(out), str(config_file)], stdout=subprocess.DEVNULL)
+        before, deadline = progress_of(out), time.monotonic() + 60
+        while progress_of(out) < before + 2 and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(chance.uniform(0, 0.5))
+        if process.poll() is not None:
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+        assert not [p for p in out.rglob("teacher.safetensors") if not p.parent.name.startswith(".") and not (p.parent / "model.json").exists()]
+    assert process.wait() == 0
+    assert kills >= 3
+    assert status(out) == "finished"
+    assert rows_of(out) == rows_of(whole)
+
+
+def progress_of(run: Path) -> int:
+    rows = read_table(run / "metrics.jsonl")[0] if (run / "metrics.jsonl").exists() else []
+    return len(rows)
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_ctrl_c_and_preemption_save_and_say_how_to_go_on(number, word, tmp_path):
+    config_file, out = tmp_path / "config.json", tmp_path / "run"
+    config_file.write_text(to_json(small_config(steps=100_000)))
+    process = subprocess.Popen(
+        [sys.executable, "-c", RUN_A_CONFIG, str(out), str(config_file)], stdout=subprocess.PIPE, text=True
+    )
+    while not (out / "metrics.jsonl").exists() or progress_of(out) < 5:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert status(out) == "stopped"
+    last = max(rows_of(out))
+    assert checkpoint.newest_state(out) == last
+    assert f"({word}), saved. Go on with: dino-lab resume" in said
+    assert read_table(out / "events.jsonl")[0][-1]["why"] == word
+
+
+def test_a_finished_run_and_one_without_state_refuse_to_resume(small_run, tmp_path):
+    with pytest.raises(RunError, match="is finished"):
+        resume(small_run)
+    bare = tmp_path / "bare"
+    shutil.copytree(small_run, bare)
+    for state in bare.rglob("state"):
+        shutil.rmtree(state)
+    with pytest.raises(RunError, match="no checkpoint to resume from"):
+        resume(bare)
+
+
+def test_a_fork_changes_one_thing_and_remembers_its_parent(small_run, tmp_path):
+    config = read_config(small_run)
+    changed = replace(config, objective=replace(config.objective, centering="none"), steps=14)
+    parent = Parent(small_run, 12, {"objective.centering": ["centre", "none"]})
+    child, status_ = start(changed, tmp_path / "child", parent=parent)
+    assert status_ == "finished"
+    about = read_run(child)
+    assert about["parent"]["step"] == 12
+    assert about["parent"]["changed"] == {"objective.centering": ["centre", "none"]}
+    assert min(rows_of(child)) == 13
+    assert about["baselines"] == read_run(small_run)["baselines"]
+
+
+def test_a_fork_needs_no_more_than_a_teacher(small_run, tmp_path):
+    gallery = tmp_path / "gallery"
+    shutil.copytree(small_run, gallery)
+    for state in gallery.rglob("state"):
+        shutil.rmtree(state)
+    child, _ = start(replace(read_config(gallery), steps=10), tmp_path / "child", parent=Parent(gallery, 8, {}))
+    assert sorted(rows_of(child)) == [9, 10]
+    assert math.isfinite(rows_of(child)[10]["loss"])
+    with pytest.raises(RunError, match="does not fit this config"):
+        wider = replace(read_config(gallery), backbone=replace(read_config(gallery).backbone, dim=64))
+        start(wider, tmp_path / "wider", parent=Parent(gallery, 8, {}))
+
+
+def test_accumulation_gives_the_same_losses_centre_and_weights(tmp_path):
+    config = small_config(steps=3, objective=replace(small_config().objective, koleo_weight=0.0))
+    config = replace(config, backbone=replace(config.backbone, drop_path=0.0))
+    whole, _ = start(config, tmp_path / "whole")
+    parts, _ = start(replace(config, optim=replace(config.optim, accumulate=4)), tmp_path / "parts")
+    assert rows_of(whole)[3]["loss"] == pytest.approx(rows_of(parts)[3]["loss"], rel=1e-5)
+    one, other = (load_teacher(p / "checkpoints/step_00000003").state_dict() for p in (whole, parts))
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-4, atol=1e-6)
+
+
+def poisoned(monkeypatch, when):
+    """The real objective, whose loss is not finite at some steps."""
+    from dino_core.objective import Dino, Term
+
+    honest = Dino.losses
+
+    def losses(self, student, batch, targets, now):
+        found = honest(self, student, batch, targets, now)
+        if not when(now.step):
+            return found
+        term = found.terms["dino"]
+        return replace(found, terms={"dino": Term(term.value * torch.nan, 1.0)})
+
+    monkeypatch.setattr(Dino, "losses", losses)
+
+
+def test_a_loss_that_is_not_finite_never_reaches_the_weights(tmp_path, monkeypatch):
+    poisoned(monkeypatch, lambda step: step in (3, 4))
+    run, how = start(small_config(), tmp_path / "run")
+    assert how == "finished"
+    for tensor in load_teacher(run / "checkpoints/step_00000012").state_dict().values():
+        assert tensor.isfinite().all()
+    skipped = [e for e in read_table(run / "events.jsonl")[0] if e["event"] == "skipped_step"]
+    assert [e["step"] for e in skipped] == [4, 5]
+    assert "loss was not finite" in skipped[0]["cause"]
+
+
+def test_a_few_of_them_in_a_row_end_the_run_with_good_weights(tmp_path, monkeypatch):
+    poisoned(monkeypatch, lambda step: step >= 5)
+    run, how = start(small_config(), tmp_path / "run")
+    assert how == "failed"
+    assert status(run) == "failed"
+    last = read_table(run / "events.jsonl")[0][-1]
+    assert "5 steps in a row" in last["why"]
+    assert "lower --optim.lr" in last["why"]
+    for tensor in load_teacher(run / f"checkpoints/step_{last['step']:08d}").state_dict().values():
+        assert tensor.isfinite().all()
+
+
+def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
+    import dino_core.probes
+
+    honest, tries = dino_core.loop.save_probe, []
+
+    def full(path, *rest):
+        tries.append(rest[-1])
+        if rest[-1] == 4:
+            raise OSError(28, os.strerror(28))
+        honest(path, *rest)
+
+    monkeypatch.setattr("dino_core.loop.save_probe", full)
+    run, how = start(small_config(), tmp_path / "run")
+    assert how == "finished"
+    assert 4 in tries
+    assert checkpoints(run) == [0, 1, 2, 8, 12]
+    assert any(e["event"] == "disk_full" for e in read_table(run / "events.jsonl")[0])
+
+
+def test_a_checkpoint_restores_every_tensor(small_run):
+    config = read_config(small_run)
+    engine, recorder = build_engine(config), build_recorder(config, small_run)
+    loop = checkpoint.restore(small_run / "checkpoints/step_00000012", engine, recorder)
+    assert loop["step"] == 12
+    kept = load_teacher(small_run / "checkpoints/step_00000012").state_dict()
+    for name, tensor in engine.teacher.state_dict().items():
+        assert torch.equal(tensor, kept[name]), name
+    assert all(float(state["step"]) == 12 for state in engine.optimizer.state.values())
+
+
+def test_a_damaged_state_is_one_sentence(small_run, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(small_run, broken)
+    (broken / "checkpoints/step_00000012/state/.metadata").write_bytes(b"nonsense")
+    about = json.loads((broken / "run.json").read_text())
+    (broken / "run.json").write_text(json.dumps({**about, "status": "stopped", "steps": 20}))
+    config = replace(read_config(broken), steps=20)
+    (broken / "config.json").write_text(to_json(config))
+    with pytest.raises(RunError, match="can't be resumed from"):
+        resume(broken)
