@@ -20,7 +20,7 @@ from dino_core.config import TrainConfig
 from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.views import Batch, Decoded
-from dino_core.engine import Engine, StepResult
+from dino_core.engine import Engine, StepResult, whole
 from dino_core.evaluation.during import Evaluator
 from dino_core.fit import is_checkpoint
 from dino_core.machine import memory_mib
@@ -65,7 +65,8 @@ class Loop:
         """Train to the end; returns how it ended: `finished`, `stopped` or `failed`."""
         config = self.config
         steps = config.steps or 0
-        schedule, multicrop = Schedule(config), MultiCrop(config.crops)
+        schedule = Schedule(config)
+        multicrop = MultiCrop(config.crops, parallel.rank(), parallel.world_size())
         clock = Stopwatch(self.engine.device)
         progress = Progress(steps, self.step, enabled=parallel.is_writer())
         self.skipped = {name: torch.zeros((), device=self.engine.device) for name in ("steps", "in a row")}
@@ -161,7 +162,7 @@ class Loop:
             teacher_attention=attention,
             gradient_norms=result.gradient_norms,
             update_norms=result.update_norms,
-            student_teacher_distance=weight_distance(engine.student, engine.teacher),
+            student_teacher_distance=whole(weight_distance(engine.student, engine.teacher)),
         )
 
     def once_in_a_while(self, step: int, *, must_save: bool = False) -> None:

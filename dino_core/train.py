@@ -35,8 +35,8 @@ from dino_core.model import Head, Network, build_backbone  # noqa: E402
 from dino_core.objective import build_objective  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
 from dino_core.progress import say  # noqa: E402
-from dino_core.rundir.read import read_config, read_run, read_table  # noqa: E402
-from dino_core.rundir.schema import CHECKPOINTS, METRICS, step_name  # noqa: E402
+from dino_core.rundir.read import checkpoints, read_config, read_run, read_table  # noqa: E402
+from dino_core.rundir.schema import CHECKPOINTS, METRICS, PROBE_IMAGES, step_name  # noqa: E402
 from dino_core.rundir.write import RunWriter  # noqa: E402
 from dino_core.seeds import seed_of  # noqa: E402
 from dino_core.telemetry.monitors import catalogue  # noqa: E402
@@ -73,12 +73,7 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
     step = 0
     if parent is not None:
         step = parent.step
-        resumable = checkpoint.has_state(parent.run, step)
-        if resumable:
-            checkpoint.restore(parent.folder, engine, recorder)
-        else:
-            checkpoint.start_from_teacher(parent.folder, engine)
-        said.append(f"begins at step {step} of {parent.run}" + ("" if resumable else ", from its teacher alone"))
+        said.append(begin_from(parent, engine, recorder))
     writer = None
     if parallel.is_writer():
         about = {**described(config, out, source), "derived": derived, "parent": parent.as_json() if parent else None}
@@ -97,9 +92,9 @@ def resume(run: Path) -> str:
     config, about = read_config(run), read_run(run)
     parallel.start(torch.device(config.machine.device or "cpu"))
     step = checkpoint.newest_state(run)
-    if step is None:
-        raise RunError(f"{run} has no checkpoint to resume from. Start a new run, or `dino-lab fork` from a teacher.")
-    if step >= (config.steps or 0):
+    if step is None and checkpoints(run):
+        raise RunError(f"{run} kept no state to resume from, only teachers. Start from one with `dino-lab fork {run}`.")
+    if step is not None and step >= (config.steps or 0):
         raise RunError(f"{run} is finished: it has done its {config.steps} steps. `dino-lab fork` goes on with more.")
     machine, said = choose(config.machine)
     config = replace(config, machine=machine)
@@ -107,15 +102,32 @@ def resume(run: Path) -> str:
     if len(source) != about["images"]:
         raise RunError(f"{run} was trained on {about['images']} images; {config.data.source!r} now has {len(source)}.")
     engine, recorder = build_engine(config), build_recorder(config, run)
-    loop = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)
+    seconds, parent = 0.0, about.get("parent")
+    if step is not None:
+        seconds = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)["seconds"]
+        said.insert(0, f"resumed at step {step} of {config.steps}")
+    else:  # it died before its first checkpoint
+        step = parent["step"] if parent else 0
+        said.insert(0, begin_from(Parent(Path(parent["path"]), step, {}), engine, recorder) if parent else "begins again")
     evaluator = Evaluator.of(config, source)
     writer = None
     if parallel.is_writer():
         segment = about["segment"] + 1
         writer = RunWriter(run, about, to_json(config), segment=segment)
+        if not (run / PROBE_IMAGES).exists():
+            begin_probes(writer, evaluator, config)
         writer.event("resumed", step)
-        announce(config, run, [f"resumed at step {step} of {config.steps}", *said], new=False)
-    return train_on(config, run, engine, recorder, source, evaluator, writer, step=step, seconds=loop["seconds"])
+        announce(config, run, said, new=False)
+    return train_on(config, run, engine, recorder, source, evaluator, writer, step=step, seconds=seconds)
+
+
+def begin_from(parent: Parent, engine: Engine, recorder: Recorder) -> str:
+    """Start where another run was: with all of its state where it kept any, else from its teacher; what was done."""
+    if checkpoint.has_state(parent.run, parent.step):
+        checkpoint.restore(parent.folder, engine, recorder)
+        return f"begins at step {parent.step} of {parent.run}"
+    checkpoint.start_from_teacher(parent.folder, engine)
+    return f"begins at step {parent.step} of {parent.run}, from its teacher alone: the optimizer starts anew"
 
 
 def build_engine(config: TrainConfig) -> Engine:
@@ -125,15 +137,15 @@ def build_engine(config: TrainConfig) -> Engine:
     backbone = build_backbone(config.backbone, evaluation_size(config))
     student = Network(backbone, Head(backbone.dim, config.head))
     teacher = student.frozen_copy()
-    objective = build_objective(config.objective, config.head.prototypes)
+    objective = build_objective(config.objective, config.head.prototypes or 0)
     for module in (student, teacher, objective):
         module.to(device)
     if config.machine.parallel == "fsdp" and parallel.active():
         shard(student, device)
         shard(teacher, device)
     if config.machine.compile:
-        for network in (student, teacher):
-            network.backbone.compile()
+        student.compile()
+        teacher.compile()
     optimizer = build_optimizer(config.optim, student)
     checkpoint.initialise(optimizer)
     wrapped: torch.nn.Module = student
@@ -152,14 +164,17 @@ def build_recorder(config: TrainConfig, out: Path) -> Recorder:
 
 
 def shard(network: Network, device: torch.device) -> None:
-    """FSDP2: each block and then the rest split over the ranks; student and teacher alike, so that EMA stays local."""
+    """FSDP2: each block, the rest of the backbone, and the head, split over the ranks.
+
+    Student and teacher alike, so that the teacher follows without any traffic.  Backbone and head are units of their
+    own, for evaluations and probes call them without the network around them."""
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
     mesh = init_device_mesh(device.type, (parallel.world_size(),))
-    for block in getattr(getattr(network.backbone, "model", None), "blocks", ()):
-        fully_shard(block, mesh=mesh)
-    fully_shard(network, mesh=mesh)
+    for part in (*network.blocks(), network.backbone, network.head):
+        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+    register_fsdp_forward_method(network.backbone, "attention")
 
 
 def train_on(

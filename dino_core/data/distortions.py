@@ -160,8 +160,8 @@ def blurred(x: Float[Tensor, "3 N S S"], sigma: Float[Tensor, " N"]) -> Float[Te
 
 
 def blur_weights(sigma: Float[Tensor, " N"], side: int, device: torch.device) -> Float[Tensor, "N S S"]:
-    """Matrices that blur a line of `side` pixels, reflected at its ends, by exp(-k^2 / 2 sigma^2) over offsets k, made to
-    sum to 1."""
+    """Matrices that blur a line of `side` pixels, reflected at its ends: offset k weighs exp(-k^2 / 2 sigma^2) over the
+    sum of all."""
     reach = min(side - 1, math.ceil(BLUR_REACH * sigma.max().item()))
     offsets = torch.arange(-reach, reach + 1, device=device)
     kernel = torch.softmax(-0.5 * (offsets / sigma.to(device, non_blocking=True)[:, None]) ** 2, 1)  # N K

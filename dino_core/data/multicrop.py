@@ -22,10 +22,13 @@ CPU_PIXELS = 2**18
 
 
 class MultiCrop:
-    """`multicrop(decoded, generator)` gives the batch of views; the generator is one of the CPU."""
+    """`multicrop(decoded, generator)` gives the batch of views; the generator is one of the CPU.
 
-    def __init__(self, crops: config.Crops) -> None:
-        self.crops = crops
+    Several ranks give the same seed: each draws for the global batch and keeps its share, so that an image gets the
+    same crops whatever the number of ranks."""
+
+    def __init__(self, crops: config.Crops, rank: int = 0, world_size: int = 1) -> None:
+        self.crops, self.rank, self.world_size = crops, rank, world_size
 
     @torch.no_grad()
     def __call__(self, decoded: Decoded, generator: torch.Generator) -> Batch:
@@ -53,12 +56,18 @@ class MultiCrop:
         if not views:
             none = images.new_empty(0, batch, 3, side, side)
             return none, Boxes(torch.zeros(0, batch, 4), torch.zeros(0, batch, dtype=torch.bool))
+        ours = slice(self.rank * batch, (self.rank + 1) * batch)
+        everybodys = sizes.new_ones(batch * self.world_size, 2)
+        everybodys[ours] = sizes
+        boxes = draw_boxes(everybodys.repeat(views, 1), scale, self.crops.ratio, generator)
+        flipped = torch.rand(len(boxes), generator=generator) < self.crops.flip
+        blurs, solarizations = (torch.tensor(p).repeat_interleave(len(everybodys)) for p in (blur, solarize))
+        distortions = draw_distortions(self.crops, blurs, solarizations, generator)
+
+        kept = torch.arange(len(boxes)).view(views, -1)[:, ours].flatten()
+        boxes, flipped, distortions = boxes[kept], flipped[kept], distortions.of(kept)
         owners = torch.arange(batch).repeat(views)
         sizes = sizes[owners]
-        boxes = draw_boxes(sizes, scale, self.crops.ratio, generator)
-        flipped = torch.rand(len(owners), generator=generator) < self.crops.flip
-        blurs, solarizations = (torch.tensor(chance).repeat_interleave(batch) for chance in (blur, solarize))
-        distortions = draw_distortions(self.crops, blurs, solarizations, generator)
 
         crops = torch.empty(len(owners), 3, side, side, device=images.device)
         for part in torch.arange(len(owners)).split(_at_once(images.device, side)):

@@ -46,6 +46,9 @@ HUGE_UPDATE = 0.05
 """Relative update of the weights in one step; about 0.001 to 0.004 is usual (traces)."""
 STARVED = 0.4
 """Share of the step that waits for data."""
+LOOKED_BACK_AT = (
+    "gradient/backbone", "gradient/head", "gradient/prototypes", "patches/mean_cosine", "knn/teacher", "waiting",
+)  # fmt: skip
 HYSTERESIS = 1.3
 """How much better than its threshold a value must get before an alarm ends."""
 
@@ -66,20 +69,17 @@ FINE = Judgement("healthy")
 
 
 class History:
-    """The last lines of metrics, as far as rules look at them."""
+    """The newest line of metrics, and of those before it what rules look back at."""
 
     def __init__(self, prototypes: int, total_steps: int | None) -> None:
         self.prototypes, self.total_steps = prototypes, total_steps
-        self.rows: deque[Mapping[str, Any]] = deque(maxlen=200)
+        self.row: Mapping[str, Any] = {"step": 0}
+        self.recent = {name: deque[float](maxlen=31) for name in LOOKED_BACK_AT}
         self.peak: dict[str, float] = {}
-        self.trough: dict[str, float] = {}
+        self.least_cosine = math.inf
         self.informed = False
         """Whether targets have ever told images apart."""
         self._peak_lr, self._warm = 0.0, 0
-
-    @property
-    def row(self) -> Mapping[str, Any]:
-        return self.rows[-1]
 
     @property
     def step(self) -> int:
@@ -97,9 +97,11 @@ class History:
         return min(self.largest_entropy, math.log(max(2.0, images / self.step))) if images else self.largest_entropy
 
     def add(self, row: Mapping[str, Any]) -> None:
-        while self.rows and self.rows[-1]["step"] > row["step"]:
-            self.rows.pop()  # a resumed run repeats steps
-        self.rows.append(row)
+        self.row = row
+        for name, values in self.recent.items():
+            value = _waiting(row) if name == "waiting" else self.now(name)
+            if value is not None:
+                values.append(value)
         for name in ("features/rankme", "knn/teacher"):
             if (value := self.now(name)) is not None:
                 self.peak[name] = max(value, self.peak.get(name, value))
@@ -107,9 +109,8 @@ class History:
         if rate is not None and rate > self._peak_lr:
             self._peak_lr, self._warm = rate, self.step
         self.informed |= told is not None and told > SOME_INFORMATION * self.largest_entropy
-        cosine = self.smooth("patches/mean_cosine", 5)
-        if cosine is not None and len(self.rows) >= 10:
-            self.trough["patches/mean_cosine"] = min(cosine, self.trough.get("patches/mean_cosine", cosine))
+        if len(self.recent["patches/mean_cosine"]) >= 10:
+            self.least_cosine = min(self.least_cosine, self.mean("patches/mean_cosine", 5))
 
     def silence_is_news(self) -> bool:
         """False while a network that begins near uniform, as large ones do, may be expected to be silent."""
@@ -119,19 +120,9 @@ class History:
         """A finite number of the newest line; None where it has none."""
         return number(self.row, name)
 
-    def last(self, name: str, count: int) -> list[float]:
-        """The values of the last lines that have this metric, newest last."""
-        found: list[float] = []
-        for row in reversed(self.rows):
-            if len(found) == count:
-                break
-            if (value := number(row, name)) is not None:
-                found.append(value)
-        return found[::-1]
-
-    def smooth(self, name: str, count: int) -> float | None:
-        values = self.last(name, count)
-        return fmean(values) if len(values) == count else None
+    def mean(self, name: str, count: int) -> float:
+        """Mean of the last values of a metric, at most so many."""
+        return fmean(list(self.recent[name])[-count:])
 
 
 Judge = Callable[[History, bool], "Judgement | None"]
@@ -153,9 +144,7 @@ class Rule:
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
 
 
 def uniform_collapse(seen: History, active: bool) -> Judgement | None:
@@ -233,8 +222,8 @@ def dimensional_collapse(seen: History, active: bool) -> Judgement | None:
         return FINE
     spread = seen.now("features/std")
     narrow = spread is not None and spread < NARROW_FEATURES
-    better = seen.last("knn/teacher", 2)
-    rising = len(better) == 2 and better[1] >= max(better[0], seen.peak["knn/teacher"])
+    better = seen.recent["knn/teacher"]
+    rising = len(better) > 1 and better[-1] >= seen.peak["knn/teacher"]
     return Judgement(
         "trouble" if narrow and not rising else "watch",
         f"Features use {rank:.1f} directions, {peak:.1f} at their peak"
@@ -250,9 +239,7 @@ def dense_degradation(seen: History, active: bool) -> Judgement | None:
     """Patches of an image grow alike, and lose their place."""
     if seen.now("patches/mean_cosine") is None:
         return None
-    cosine, least = seen.smooth("patches/mean_cosine", 5), seen.trough.get("patches/mean_cosine")
-    if cosine is None or least is None:
-        return None
+    cosine, least = seen.mean("patches/mean_cosine", 5), seen.least_cosine
     if cosine - least < PATCHES_ALIKE / (HYSTERESIS if active else 1.0) or cosine < 0.5:
         return FINE
     return Judgement(
@@ -315,9 +302,9 @@ def exploding(seen: History, active: bool) -> Judgement | None:
                 f"Lower the learning rate{_now(seen, 'lr')}.",
             )
     for name in ("gradient/backbone", "gradient/head", "gradient/prototypes"):
-        *before, gradient = seen.last(name, 31) or [0.0]
-        usual = median(before) if len(before) >= 5 else math.inf
-        if seen.now(name) is not None and gradient > GRADIENT_SPIKE * usual / (2 if active else 1):
+        gradient, recent = seen.now(name), seen.recent[name]
+        usual = median(recent) if len(recent) > 5 else math.inf
+        if gradient is not None and gradient > GRADIENT_SPIKE * usual / (2 if active else 1):
             return Judgement(
                 "watch",
                 f"The gradient of the {name[9:]} is {gradient / max(usual, 1e-12):.0f} times its usual length",
@@ -329,10 +316,9 @@ def exploding(seen: History, active: bool) -> Judgement | None:
 
 def starved_by_data(seen: History, active: bool) -> Judgement | None:
     """Training waits for images."""
-    shares = [share for row in list(seen.rows)[-5:] if (share := _waiting(row)) is not None]
-    if len(shares) < 5 or _waiting(seen.row) is None:
+    if seen.now("time/data") is None or len(seen.recent["waiting"]) < 5:
         return None
-    share = fmean(shares)
+    share = seen.mean("waiting", 5)
     if share < STARVED / (HYSTERESIS if active else 1.0):
         return FINE
     return Judgement(
@@ -364,9 +350,10 @@ def _usage(seen: History) -> float | None:
 
 
 def _waiting(row: Mapping[str, Any]) -> float | None:
-    times = {name: value for name in row if name.startswith("time/") and (value := number(row, name)) is not None}
-    total = sum(times.values())
-    return times["time/data"] / total if "time/data" in times and total > 0 else None
+    """Share of the step that waits for data."""
+    waiting = number(row, "time/data")
+    total = sum(number(row, name) or 0.0 for name in row if name.startswith("time/"))
+    return waiting / total if waiting is not None and total > 0 else None
 
 
 def _evidence(seen: History, thresholds: Mapping[str, float], usage: bool = False) -> dict[str, dict[str, float]]:

@@ -105,7 +105,9 @@ def test_a_reader_gets_every_whole_line_wherever_the_file_ends(tmp_path_factory,
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"step": 1, "lo', b"[1, 2]", b"\xff\xfe", b'{"a": ' + b"[" * 100_000, b'{"step": ' + b"9" * 10_000 + b"}"]
+    "torn",
+    [b'{"step": 1, "lo', b"[1, 2]", b"\xff\xfe", b'{"a": ' + b"[" * 100_000, b'{"step": ' + b"9" * 10_000 + b"}"],
+    ids=["half", "no object", "no text", "too deep", "too long a number"],
 )
 def test_a_torn_line_in_the_middle_is_dropped(tmp_path, torn):
     path = tmp_path / "metrics.jsonl"
@@ -225,9 +227,12 @@ def test_two_processes_do_not_write_one_run(tmp_path):
 
 def test_threads_do_not_tear_each_others_lines(tmp_path):
     writer = new_run(tmp_path / "run")
-    threads = [
-        threading.Thread(target=lambda i=i: [writer.event("note", i, text="x" * 500) for _ in range(50)]) for i in range(4)
-    ]
+
+    def note(step: int) -> None:
+        for _ in range(50):
+            writer.event("note", step, text="x" * 500)
+
+    threads = [threading.Thread(target=note, args=(step,)) for step in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -306,7 +311,7 @@ def test_a_reader_never_sees_half_of_anything_while_writers_are_killed(tmp_path)
     following, seen = 0, []
     for segment in range(6):
         writing = subprocess.Popen([sys.executable, "-c", WRITING, str(path), str(segment)])
-        wait_until(lambda: len(read.read_table(path / "metrics.jsonl", following)[0]) > 0)
+        wait_until(lambda before=following: len(read.read_table(path / "metrics.jsonl", before)[0]) > 0)
         stop = time.monotonic() + chance.uniform(0, 0.3)
         while time.monotonic() < stop:
             rows, following = read.read_table(path / "metrics.jsonl", following)
@@ -350,7 +355,7 @@ def test_what_is_no_run_is_refused_in_a_sentence(tmp_path):
     with pytest.raises(RunError, match="is not a run"):
         read.read_run(tmp_path)
     (tmp_path / "run.json").write_text('{"format": 2}')
-    with pytest.raises(RunError, match="has format 2; this version reads up to 1. Update"):
+    with pytest.raises(RunError, match=r"has format 2; this version reads up to 1\. Update"):
         read.read_run(tmp_path)
     with pytest.raises(RunError, match=r"has no readable config\.json"):
         read.read_config(tmp_path)

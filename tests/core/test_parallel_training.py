@@ -1,0 +1,76 @@
+"""Two ranks train as one process would: the same losses, centre and weights at the same global batch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from dino_core import checkpoint
+from dino_core.config import TrainConfig, from_json, to_json
+from dino_core.model import load_teacher
+from dino_core.rundir.read import merge_segments, read_config, read_table
+from dino_core.train import resume, start
+from tests.ranks import run_on_ranks
+from tests.small import small_config
+
+
+def config_of(parallel: str = "ddp", **changes) -> TrainConfig:
+    """Without stochastic depth and KoLeo, which look at each rank's own images."""
+    config = small_config(steps=6, **changes)
+    return replace(
+        config,
+        backbone=replace(config.backbone, drop_path=0.0),
+        objective=replace(config.objective, koleo_weight=0.0),
+        machine=replace(config.machine, parallel=parallel),
+    )
+
+
+def trained(config: str, out: str) -> str:
+    return start(from_json(config), Path(out))[1]
+
+
+def rows(run: Path) -> dict[int, dict]:
+    return {row["step"]: row for row in merge_segments(read_table(run / "metrics.jsonl")[0]) if "loss" in row}
+
+
+WHOLE_BATCH = (
+    "loss", "teacher/entropy", "kl", "teacher/mean_entropy", "teacher/information", "prototypes/perplexity",
+    "prototypes/largest_share", "prototypes/dead", "centre/norm", "centre/movement", "features/std", "lr",
+    "gradient/backbone", "gradient/head", "student_teacher_distance",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_ranks_train_like_one(parallel, tmp_path):
+    config = config_of(parallel)
+    one, _ = start(config, tmp_path / "one")
+    two = tmp_path / "two"
+    assert run_on_ranks(trained, 2, to_json(config), str(two)) == ["finished", "finished"]
+    alone, together = rows(one), rows(two)
+    assert sorted(alone) == sorted(together)
+    for step, row in alone.items():
+        for name in WHOLE_BATCH:
+            assert together[step][name] == pytest.approx(row[name], rel=2e-3, abs=2e-4), (step, name)
+    weights, others = (load_teacher(run / "checkpoints/step_00000006").state_dict() for run in (one, two))
+    for name, tensor in weights.items():
+        torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def resumed(out: str) -> str:
+    return resume(Path(out))
+
+
+@pytest.mark.slow
+def test_a_sharded_run_goes_on_with_another_number_of_ranks(tmp_path):
+    config = config_of("fsdp")
+    run = tmp_path / "run"
+    run_on_ranks(trained, 2, to_json(config), str(run))
+    longer = replace(read_config(run), steps=8)
+    (run / "config.json").write_text(to_json(longer))
+    assert resume(run) == "finished"
+    assert sorted(rows(run)) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert checkpoint.newest_state(run) == 8
