@@ -6,20 +6,12 @@ import itertools
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
-from benchmarks.setting import Setting
+from benchmarks.setting import Setting, crops
 from dino_core.data.views import Batch, Boxes
 from dino_core.schedules import Schedule
 from dino_core.stopwatch import Stopwatch
 from dino_core.train import build_engine
-
-
-def crops(s: Setting) -> tuple[Tensor, Tensor]:
-    """The same crops for all contestants: (2 B 3 h w) and (L B 3 h w), normal noise."""
-    draw = torch.Generator().manual_seed(0)
-    large = torch.randn(2, s.images, 3, s.global_size, s.global_size, generator=draw)
-    return large, torch.randn(s.local_crops, s.images, 3, s.local_size, s.local_size, generator=draw)
 
 
 def batch_of(s: Setting) -> Batch:

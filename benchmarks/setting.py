@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dino_core.config import Backbone, Crops, Head, Machine, Output, Schedules, TrainConfig
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 SIZES = dict(images=32, global_size=64, local_size=32, local_crops=4, patch=8, dim=192, depth=12, heads=3, prototypes=4096)
 """The step that was measured of the peers: 8.3 GFLOP an image."""
@@ -71,3 +74,12 @@ class Setting:
 
 def setting(quick: bool = False) -> Setting:
     return Setting(**QUICK, hidden=64, bottleneck=16) if quick else Setting(**SIZES)
+
+
+def crops(s: Setting) -> tuple[Tensor, Tensor]:
+    """The same crops for all contestants: (2 B 3 h w) and (L B 3 h w), normal noise."""
+    import torch
+
+    draw = torch.Generator().manual_seed(0)
+    large = torch.randn(2, s.images, 3, s.global_size, s.global_size, generator=draw)
+    return large, torch.randn(s.local_crops, s.images, 3, s.local_size, s.local_size, generator=draw)

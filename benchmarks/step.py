@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from benchmarks.report import goal, threads
-from benchmarks.setting import setting
+from benchmarks.setting import crops, setting
 from benchmarks.worker import Worker, median_seconds, ratio, rounds
 
 CONTESTANTS = ("ours", "lightly", "plain")
@@ -26,20 +26,19 @@ def ours(quick: bool) -> Callable[[], float]:
 
 
 def lightly(quick: bool) -> Callable[[], float]:
-    from benchmarks.ours import crops
     from benchmarks.rivals import Lightly
 
-    return _stepping(Lightly(setting(quick)), *crops(setting(quick)))
+    return _stepping(Lightly(setting(quick)), quick)
 
 
 def plain(quick: bool) -> Callable[[], float]:
-    from benchmarks.ours import crops
     from benchmarks.rivals import Plain
 
-    return _stepping(Plain(setting(quick)), *crops(setting(quick)))
+    return _stepping(Plain(setting(quick)), quick)
 
 
-def _stepping(rival: Any, large: Any, small: Any) -> Callable[[], float]:
+def _stepping(rival: Any, quick: bool) -> Callable[[], float]:
+    large, small = crops(setting(quick))
     return lambda: rival.step(large, small)
 
 

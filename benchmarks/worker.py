@@ -45,14 +45,21 @@ class Worker:
     """One contestant; `turn(n)` calls it n times."""
 
     def __init__(
-        self, target: str, options: dict[str, Any] | None = None, *, threads: int = 0, environment: dict[str, str] | None = None
+        self,
+        target: str,
+        options: dict[str, Any] | None = None,
+        *,
+        threads: int,
+        environment: dict[str, str | None] | None = None,
     ) -> None:
+        """`environment` comes on top of this process's own; None takes a variable away."""
         self.target = target
-        settings = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)} if threads else {}
+        wanted = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads), **(environment or {})}
+        kept = {name: value for name, value in os.environ.items() if name not in wanted}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", target, json.dumps(options or {})],
             cwd=ROOT,
-            env={**os.environ, **settings, **(environment or {})},
+            env=kept | {name: value for name, value in wanted.items() if value is not None},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +84,7 @@ class Engine:
         parts = min(self.config.optim.accumulate, batch.images)
         edges = [round(i * batch.images / parts) for i in range(parts + 1)]
         pieces: list[tuple[Losses, float]] = []
-        for start, stop in zip(edges, edges[1:], strict=False):
+        for start, stop in pairwise(edges):
             share = (stop - start) / batch.images
             with self.reduced_at(last=stop == batch.images):
                 with clock("student"), self.autocast():
@@ -110,7 +111,7 @@ class Engine:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         elif self.device.type == "cuda" and self.optimizer.defaults.get("fused"):
-            setattr(self.optimizer, "found_inf", 1.0 - applied.float())
+            vars(self.optimizer)["found_inf"] = 1.0 - applied.float()
             self.optimizer.step()
         elif bool(applied):
             self.optimizer.step()
@@ -155,4 +156,4 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     """Euclidean norm of all of them together."""
     if not tensors:
         return torch.zeros(())
-    return torch.stack([whole(n).float() for n in torch._foreach_norm(tensors)]).norm()
+    return torch.stack([whole(n).float() for n in torch._foreach_norm(list(tensors))]).norm()

@@ -141,6 +141,7 @@ class Loop:
         engine, targets, losses = self.engine, result.targets, result.losses
         backbone = engine.teacher.backbone
         attention = None
+        assert targets.patches is not None, "a measured step asks for patches"
         if self.recorder.wants_heavy(self.step) and backbone.has_attention:
             with torch.no_grad():
                 attention = backbone.attention(batch.globals[0, :ATTENDED])[:, :, 0, 1 + backbone.registers :]

@@ -7,12 +7,14 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from dino_core.config import Machine
 
 if TYPE_CHECKING:
     import torch
+
+Precision = Literal["fp32", "bf16", "fp16"]
 
 
 def cores() -> int:
@@ -55,7 +57,7 @@ def _best_device() -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _fastest_precision(device: torch.device) -> tuple[str, str]:
+def _fastest_precision(device: torch.device) -> tuple[Precision, str]:
     """bf16 only where it is faster than float32, measured on the spot for a CPU."""
     import torch
 

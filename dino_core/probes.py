@@ -46,8 +46,8 @@ def tokens_of(
         parts.append(backbone(pixels))
         if attend and backbone.has_attention:
             attention.append(backbone.attention(pixels)[:, :, 0, 1 + backbone.registers :])
-    tokens = [torch.cat([getattr(part, name) for part in parts]) for name in ("cls", "registers", "patches")]
-    return Tokens(*tokens, parts[0].grid), torch.cat(attention) if attention else None
+    cls, registers, patches = (torch.cat([getattr(p, name) for p in parts]) for name in ("cls", "registers", "patches"))
+    return Tokens(cls, registers, patches, parts[0].grid), torch.cat(attention) if attention else None
 
 
 def save_images(path: Path, images: LabelledImages) -> None:

@@ -110,7 +110,7 @@ def vits8_dino() -> TrainConfig:
 def vitb16_dino() -> TrainConfig:
     """ViT-B/16, 400 epochs, batch 1024, prototypes of unit length.  Published weights: k-NN 76.1 %, linear 78.2 %.
 
-    Hours: not published for this model; 4 times the parameters of S/16.  In half precision fp16 was unstable upstream: use bf16 or fp32.
+    Hours: not published for this model; 4 times the parameters of S/16.  fp16 was unstable upstream: use bf16 or fp32.
 
     torchrun --nnodes=4 --nproc-per-node=8 -m dino_core.train vitb16_dino --data.source IMAGENET/train"""
     base = _longer(vits16_dino(), "vitb16_dino", 400.0)

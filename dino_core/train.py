@@ -39,9 +39,9 @@ from dino_core.rundir.read import checkpoints, read_config, read_run, read_table
 from dino_core.rundir.schema import CHECKPOINTS, METRICS, PROBE_IMAGES, step_name  # noqa: E402
 from dino_core.rundir.write import RunWriter  # noqa: E402
 from dino_core.seeds import seed_of  # noqa: E402
-from dino_core.telemetry.monitors import catalogue  # noqa: E402
 from dino_core.telemetry.diagnosis import Diagnosis  # noqa: E402
 from dino_core.telemetry.mirrors import open_mirrors  # noqa: E402
+from dino_core.telemetry.monitors import catalogue  # noqa: E402
 from dino_core.telemetry.recorder import Recorder  # noqa: E402
 
 
@@ -196,7 +196,7 @@ def train_on(
         seed=config.seed,
         rank=parallel.rank(),
         world_size=parallel.world_size(),
-        decode_size=config.data.decode_size,
+        decode_size=config.data.decode_size or 2 * config.crops.global_size,
         cache_mib=config.data.cache,
         workers=config.data.workers,
         on_skip=lambda name, reason: loop.event("skipped_image", name=name, reason=reason),

@@ -7,7 +7,6 @@ import importlib.metadata
 import importlib.util
 import platform
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,8 +38,6 @@ def main(arguments: list[str]) -> int:
 
 
 def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise RuntimeError(f"{platform.python_version()} is too old; 3.11 or newer is needed.")
     return f"{platform.python_version()} on {platform.system()} {platform.machine()}"
 
 

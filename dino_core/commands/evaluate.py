@@ -16,7 +16,7 @@ def main(arguments: list[str]) -> int:
         description="k-NN and a linear probe on the class token; attention and PCA against object masks where there are any.",
     )
     parser.add_argument("model", help="a run, a checkpoint folder of one, a file of weights, or a timm name")
-    parser.add_argument("--data.source", dest="source", help="labelled images; by default the run's own")
+    parser.add_argument("--data.source", dest="source", default="", help="labelled images; by default the run's own")
     parser.add_argument("--data.validation", dest="validation", help="images to test on; by default the source's test half")
     parser.add_argument("--which", choices=("teacher",), default="teacher")
     parser.add_argument("--at", type=int, metavar="STEP", help="checkpoint of the run; the newest by default")
@@ -42,18 +42,20 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     be_a_good_neighbour()
     from dino_core.config import IMAGENET_MEAN, IMAGENET_STD, Data
     from dino_core.data.sources import open_source
+    from dino_core.evaluation.during import evaluation_size
     from dino_core.evaluation.images import read_images
     from dino_core.evaluation.whole import measured
-    from dino_core.evaluation.during import evaluation_size
     from dino_core.model import load_backbone
     from dino_core.rundir.read import read_config
     from dino_core.rundir.schema import CHECKPOINTS, step_name
 
     run = next((p for p in (Path(options.model), *Path(options.model).parents) if (p / "config.json").is_file()), None)
     config = read_config(run) if run else None
-    if options.source is None and config is None:
+    if not options.source and config is None:
         raise DataError("which images? Give --data.source, a folder of labelled images, `shapes`, or `torchvision:CIFAR10`.")
-    data = Data(source=options.source, validation=options.validation) if options.source else config.data
+    data = Data(source=options.source, validation=options.validation)
+    if config is not None and not options.source:
+        data = config.data
     where = options.model
     if run is not None and options.at is not None:
         where = str(run / CHECKPOINTS / step_name(options.at))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 
@@ -89,7 +89,7 @@ class Loader:
         self._report()
         return decoded
 
-    def prefetch(self, start: int, stop: int) -> Iterator[Decoded]:
+    def prefetch(self, start: int, stop: int) -> Generator[Decoded, None, None]:
         """The batches of the steps from `start` until before `stop`, decoded ahead by threads.
 
         Closing the iterator, or losing it, stops them."""

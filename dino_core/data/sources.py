@@ -77,6 +77,8 @@ def open_source(data: Data, *, split: Split = "train") -> Source:
 
 def _open(data: Data, split: Split, whole: bool) -> Source:
     """`whole`: hold no images out of a source that has no test half of its own."""
+    if not data.source:
+        raise DataError("which images? Give --data.source: shapes, a folder, torchvision:NAME or hf:NAME.")
     kind, _, name = data.source.partition(":")
     if data.source == "shapes":
         return ShapesSource(data.shapes, split)

@@ -41,9 +41,9 @@ class Evaluator:
         if self.train.labelled and self.test.labelled:
             found |= {f"knn/{name}": self.knn(network, device) for name, network in networks.items()}
         if self.test.masks is not None and "teacher" in networks:
-            some = self.test.first(MASKED)
+            some, masks = self.test.first(MASKED), self.test.masks[:MASKED]
             tokens, attention = look(networks["teacher"], some, self.config, device)
-            found |= emergence(attention, tokens.patches, tokens.grid, some.masks.to(device))
+            found |= emergence(attention, tokens.patches, tokens.grid, masks.to(device))
         return found
 
     def knn(self, network: Network, device: torch.device) -> float:
@@ -61,7 +61,7 @@ class Evaluator:
             predicted = knn(raw[0] - mean, self.train.labels, raw[1] - mean, k=self.config.evaluation.neighbours)
             found["knn_raw_pixels"] = accuracy(predicted, self.test.labels)
         if self.test.masks is not None:
-            masks = self.test.first(MASKED).masks
+            masks = self.test.masks[:MASKED]
             found["jaccard_centred_box"] = centred_box(masks)
             found["jaccard_everything"] = float(masks.float().mean())
         return found

@@ -34,7 +34,9 @@ class LabelledImages:
 def read_images(source: Source, count: int, size: int, seed: int = 0) -> LabelledImages:
     """Up to `count` images drawn without repetition, shorter side resized to `size`, centre cropped; broken ones left out."""
     order = torch.randperm(len(source), generator=generator(seed, "evaluation", source.name)).tolist()
-    images, labels, masks = [], [], []
+    images: list[np.ndarray] = []
+    labels: list[int] = []
+    masks: list[np.ndarray] = []
     for index in order:
         if len(images) == count:
             break

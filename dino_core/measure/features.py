@@ -39,9 +39,9 @@ def cls_patch_cosine(cls: Float[Tensor, "B D"], patches: Float[Tensor, "B P D"])
 
 
 def high_norm_share(patches: Float[Tensor, "B P D"], factor: float = 3.0) -> Float[Tensor, ""]:
-    """Share of patch tokens longer than 3 times the median token: the artefacts that registers take away, 0 to 1.
+    """Share of patch tokens longer than 3 times the median of their image: the artefacts that registers take away.
 
     Darcet et al. (2023, arXiv 2309.16588) cut at a fixed norm of 150 for DINOv2, where most tokens have some 50; the
     median makes that rule, 3 times the usual, free of scale.  A final norm layer evens tokens out and hides most."""
     norms = at_least_fp32(patches).norm(dim=-1)
-    return (norms > factor * norms.median()).to(norms.dtype).mean()
+    return (norms > factor * norms.median(-1, keepdim=True).values).to(norms.dtype).mean()

@@ -48,7 +48,7 @@ def alpha_req(x: Float[Tensor, "N D"], first: int = 3, last: int | None = None) 
     rank = torch.arange(first, last + 1, device=values.device, dtype=values.dtype).log()
     decay = values[first - 1 : last].clamp_min(1e-300).log()
     rank = rank - rank.mean()
-    return -(rank * decay).sum() / rank.square().sum()
+    return -(rank * decay).sum() / rank.square().sum().clamp_min(1e-300)
 
 
 def lidar(views: Float[Tensor, "V B D"], regularisation: float = 1e-4) -> Float[Tensor, ""]:

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from dino_core.measure.collapse import choices, entropy
 from dino_core.measure.precision import at_least_fp32
-from dino_core.parallel import gather, global_mean, global_sum
+from dino_core.parallel import gather, global_mean, global_sum, world_size
 from dino_core.telemetry.signals import Signals
 
 IMAGES = 16
-"""How many images of a rank the patch monitors look at."""
+"""How many images of the whole batch the patch monitors look at."""
 
 
 class Derived:
@@ -57,12 +57,12 @@ class Derived:
     @cached_property
     def some_patches(self) -> Float[Tensor, "I N D"]:
         """Teacher's patches of the first few images, first view."""
-        return self.signals.teacher_patches[0, :IMAGES]
+        return self.signals.teacher_patches[0, : _share_of_images()]
 
     @cached_property
     def some_cls(self) -> Float[Tensor, "I D"]:
         """Teacher's class tokens of the first few images, first view."""
-        return self.signals.teacher_cls[0, :IMAGES]
+        return self.signals.teacher_cls[0, : _share_of_images()]
 
     @cached_property
     def target_entropy(self) -> Float[Tensor, "T B"]:
@@ -80,6 +80,10 @@ class Derived:
         logits, targets = at_least_fp32(self.signals.teacher_logits), at_least_fp32(self.signals.targets)
         assignment = (logits / self.signals.teacher_temperature).softmax(-1)
         return global_mean(torch.stack([x.mean((0, 1)) for x in (assignment, targets, logits)]))
+
+
+def _share_of_images() -> int:
+    return -(-IMAGES // world_size())
 
 
 DERIVED = ("mean_assignment", "mean_target", "target_entropy", "logit_spread", "idle", "some_patches", "some_cls")

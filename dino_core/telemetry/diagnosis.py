@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from dino_core.telemetry.rules import FINE, LEVELS, NO_INFORMATION, RULES, History, Judgement, Level, Rule
+from dino_core.telemetry.rules import LEVELS, NO_INFORMATION, RULES, History, Judgement, Level, Rule
 
 CALM_ROWS = 3
 """Lines well clear of its threshold after which an alarm ends."""
@@ -71,8 +71,10 @@ class Diagnosis:
         if not isinstance(row.get("step"), int):
             return []
         self._seen.add(row)
-        holding = {finding.name for finding in self.active}
-        changes = [change for watch in self._watches if (change := watch.look(self._seen, holding)) is not None]
+        changes = [change for watch in self._watches if (change := watch.look(self._seen)) is not None]
+        for watch in self._watches:
+            watch.give_way(self.active)
+        changes = [change for change in changes if change.cleared or change in self.active]
         changes.sort(key=lambda finding: not finding.cleared)
         before, self._verdict = self._verdict, self._judge()
         if (changes or self._verdict.name != before.name) and (not changes or changes[-1] != self._verdict):
@@ -107,11 +109,9 @@ class _Watch:
         self.finding: Finding | None = None
         self._since, self._rows, self._calm = 0, 0, 0
 
-    def look(self, seen: History, holding: set[str]) -> Finding | None:
-        """The finding that this line raises, worsens or ends, when those of these names hold."""
+    def look(self, seen: History) -> Finding | None:
+        """The finding that this line raises, worsens or ends."""
         judged = self.rule.judge(seen, self.finding is not None)
-        if holding & set(self.rule.unless):
-            judged = FINE
         if judged is None:
             return None
         if judged.level == "healthy":
@@ -129,6 +129,12 @@ class _Watch:
             self.rule.name, level, sentence, judged.evidence, judged.advice, since_step=since, view=self.rule.view
         )
         return self.finding
+
+    def give_way(self, active: list[Finding]) -> None:
+        """Drop the finding where another that says more holds and is as bad."""
+        for other in active:
+            if self.finding and other.name in self.rule.unless and other.level in (self.finding.level, "trouble"):
+                self.finding = None
 
     def _level(self, judged: Judgement, step: int) -> Level:
         span = step - self._since

@@ -24,12 +24,13 @@ NO_INFORMATION = 0.01
 """Share of ln K below which targets don't tell images apart (traces: 0.007 in collapse, a stall 0.016, health 0.07)."""
 SOME_INFORMATION = 0.02
 """Share of ln K above which the teacher has told images apart at least once, so that its silence is news."""
-GRACE = 100
+GRACE = 40
 """Steps after the learning rate's warm-up in which a network that has never told images apart may still begin to."""
 FEW_PROTOTYPES = 0.3
 """Share of the largest entropy the mean target could have, below which few prototypes take all (traces: 0.25 forty
 steps after centering is gone, health 0.75 and more)."""
-ONE_PROTOTYPE = 0.05
+TWO_PROTOTYPES = 0.2
+"""The same, for trouble: ln 2 / ln 32, two prototypes for a batch of 32."""
 LOST_DIMENSIONS = 0.4
 """RankMe over its own peak.  Only a fall is told: a small network without KoLeo is healthy at RankMe 3."""
 NARROW_FEATURES = 0.15
@@ -139,12 +140,14 @@ class Rule:
     watch_after: int = 20
     trouble_after: int = 60
     unless: tuple[str, ...] = ()
-    """Findings that say more: while one of them holds, this one does not."""
+    """Findings that say more: this one gives way to them."""
 
 
 def number(row: Mapping[str, Any], name: str) -> float | None:
     value = row.get(name)
-    return float(value) if type(value) in (int, float) and math.isfinite(value) else None
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def uniform_collapse(seen: History, active: bool) -> Judgement | None:
@@ -170,8 +173,8 @@ def uniform_collapse(seen: History, active: bool) -> Judgement | None:
 
 def prototype_collapse(seen: History, active: bool) -> Judgement | None:
     """One prototype, or a few, take every image."""
-    states, usage = _states(seen), _usage(seen)
-    if states is None or usage is None:
+    usage = _usage(seen)
+    if usage is None or seen.prototypes < 2:
         return None
     share = usage / seen.largest_usage
     if share > FEW_PROTOTYPES * (HYSTERESIS if active else 1.0):
@@ -186,7 +189,7 @@ def prototype_collapse(seen: History, active: bool) -> Judgement | None:
         f"{_now(seen, 'teacher_temperature')}."
     )
     return Judgement(
-        "trouble" if share < ONE_PROTOTYPE or states[1] < NO_KL else "watch",
+        "trouble" if share < TWO_PROTOTYPES else "watch",
         f"{take} nearly every image: the mean target has entropy {usage:.2f} of {seen.largest_usage:.2f}. "
         "Prototype collapse",
         _evidence(seen, {"target/mean_entropy": FEW_PROTOTYPES, "teacher/mean_entropy": FEW_PROTOTYPES}, usage=True),
@@ -283,7 +286,7 @@ def teacher_frozen(seen: History, active: bool) -> Judgement | None:
 
 def exploding(seen: History, active: bool) -> Judgement | None:
     """Steps are far too long, or numbers no numbers."""
-    odd = [name for name in ("loss", "kl", "teacher/entropy") if name in seen.row and seen.now(name) is None]
+    odd = [name for name in ("loss", "kl", "teacher/entropy") if _not_finite(seen.row, name)]
     if odd:
         return Judgement(
             "trouble",
@@ -329,6 +332,12 @@ def starved_by_data(seen: History, active: bool) -> Judgement | None:
     )
 
 
+def _not_finite(row: Mapping[str, Any], name: str) -> bool:
+    """NaN or infinity, be it as a float or as the null that stands for it in metrics.jsonl."""
+    value = row.get(name, 0.0)
+    return value is None or (isinstance(value, float) and not math.isfinite(value))
+
+
 def _states(seen: History) -> tuple[float, float, float] | None:
     """Target entropy, KL and information, as shares of ln K."""
     values = [seen.now(name) for name in ("teacher/entropy", "kl", "teacher/information")]
@@ -341,8 +350,8 @@ def _states(seen: History) -> tuple[float, float, float] | None:
 def _usage(seen: History) -> float | None:
     """Entropy of the mean answer.
 
-    With a centre the targets' own: the raw answer may be one-sided in health, for the centre is there to take that away.
-    Without one, the smaller of both: Sinkhorn-Knopp fixes the targets' mean, and the raw one does not."""
+    With a centre the targets' own: the raw answer may be one-sided in health, for the centre takes that away.  Without
+    one, the smaller of both: Sinkhorn-Knopp evens out the targets' mean, but not that of the raw answers."""
     target, raw = seen.now("target/mean_entropy"), seen.now("teacher/mean_entropy")
     if target is None or raw is None or "centre/norm" in seen.row:
         return target

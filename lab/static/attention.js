@@ -72,7 +72,7 @@ export function mount(element, host) {
     const mask = probe.masks?.data.subarray(index * height * width, (index + 1) * height * width);
     const maps = Array.from({ length: heads }, (_, h) => attention.data.subarray((index * heads + h) * patches, (index * heads + h + 1) * patches));
     const mean = Float32Array.from({ length: patches }, (_, n) => maps.reduce((sum, map) => sum + map[n], 0) / heads);
-    shown = { grid, mask, maps: [...maps, ...(heads > 1 ? [mean] : [])], heads, picture: picture(probe.images, index), pixels: [height, width], step: said.step };
+    shown = { grid, mask, maps: [...maps, ...(heads > 1 ? [mean] : [])], heads, pictures: [picture(probe.images, index), picture(probe.images, index, true)], pixels: [height, width], step: said.step };
     paint();
   }
 
@@ -106,7 +106,7 @@ export function mount(element, host) {
 
   function draw(context, size, i) {
     if (!shown) return;
-    drawPicture(context, size, shown.picture, i !== null && view.style === "heat");
+    drawPicture(context, size, shown.pictures[i !== null && view.style === "heat" ? 1 : 0]);
     if (i !== null) {
       const map = shown.maps[i], equal = map.reduce((a, b) => a + b, 0) / map.length;
       if (view.style === "heat") drawPatches(context, size, shown.grid, ramp(map, 0, SCALE * equal, "magma", 0.82));

@@ -125,7 +125,7 @@ export function mount(element, host) {
   }
 
   function similar(context, size, i) {
-    drawPicture(context, size, picture(shown.images, i), true);
+    drawPicture(context, size, picture(shown.images, i, true));
     if (maps) {
       const n = shown.grid[0] * shown.grid[1];
       drawPatches(context, size, shown.grid, ramp(maps.subarray(i * n, (i + 1) * n), -0.2, 1, "cividis", 0.88));

@@ -23,21 +23,24 @@ const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => ta
 /** Stop watching the size of tiles that leave the page. */
 export const forget = (element) => element.querySelectorAll("canvas").forEach((canvas) => sizes.unobserve(canvas));
 
-const kept = new WeakMap(); // probe images → one small canvas each, made once
+const kept = new WeakMap(); // probe images → small canvases, each made once
 
-/** One probe image as a canvas of its own size. */
-export function picture(images, index) {
-  if (!kept.has(images)) kept.set(images, []);
-  const made = kept.get(images);
-  if (made[index]) return made[index];
+/** One probe image as a canvas of its own size; in grey as a ground for colours. */
+export function picture(images, index, grey = false) {
+  if (!kept.has(images)) kept.set(images, new Map());
+  const made = kept.get(images), key = 2 * index + Number(grey);
+  if (made.has(key)) return made.get(key);
   const [, height, width] = images.shape;
   const rgba = new ImageData(width, height);
   const from = index * height * width * 3;
   for (let i = 0; i < height * width; i++) {
-    for (let c = 0; c < 3; c++) rgba.data[4 * i + c] = images.data[from + 3 * i + c];
+    const pixel = images.data.subarray(from + 3 * i, from + 3 * i + 3);
+    const light = 30 + 0.76 * (0.3 * pixel[0] + 0.59 * pixel[1] + 0.11 * pixel[2]);
+    for (let c = 0; c < 3; c++) rgba.data[4 * i + c] = grey ? light : pixel[c];
     rgba.data[4 * i + 3] = 255;
   }
-  return (made[index] = onCanvas(rgba));
+  made.set(key, onCanvas(rgba));
+  return made.get(key);
 }
 
 function onCanvas(rgba) {
@@ -47,12 +50,9 @@ function onCanvas(rgba) {
   return canvas;
 }
 
-export function drawPicture(context, size, source, grey = false) {
-  context.save();
-  if (grey) context.filter = "grayscale(1) contrast(.8)";
+export function drawPicture(context, size, source) {
   context.imageSmoothingEnabled = true;
   context.drawImage(source, 0, 0, size, size);
-  context.restore();
 }
 
 /** Patches by `colour(n)` → [r, g, b, a] with a from 0 to 1. */

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_every_tested_version_is_one_that_is_allowed():
     from packaging.requirements import Requirement
 
     allowed = {}
-    for text in project()["dependencies"] + sum(project()["optional-dependencies"].values(), []):
+    for text in [*project()["dependencies"], *chain(*project()["optional-dependencies"].values())]:
         requirement = Requirement(text)
         allowed[requirement.name.lower().replace("_", "-")] = requirement.specifier
     pinned = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
@@ -68,8 +69,10 @@ def test_what_only_looks_imports_no_torch(code):
 def test_help_answers_at_once():
     """In processor time, so that a busy machine changes nothing."""
     script = "import time, sys\nfrom dino_core.cli import main\nsys.argv = ['dino-lab']\n"
-    for arguments in (["--help"], ["train", "--help"], ["train", "tiny", "--help"], ["resume", "--help"], ["fork", "--help"], ["evaluate", "--help"], ["watch", "--help"], ["doctor", "--help"]):
-        code = script + f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code\nprint('cpu', time.process_time())"
+    commands = ("", "train", "train tiny", "resume", "fork", "evaluate", "record", "watch", "lab", "doctor")
+    for arguments in ([*command.split(), "--help"] for command in commands):
+        code = script + f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code\n"
+        code += "print('cpu', time.process_time())"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr
         assert float(done.stdout.split()[-1]) < 1.0, arguments

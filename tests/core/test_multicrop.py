@@ -151,7 +151,7 @@ def test_boxes_are_distributed_as_torchvision_draws_them(height, width, scale):
     torch.manual_seed(0)
     draw = v2.RandomResizedCrop(8, scale, (3 / 4, 4 / 3))
     image = torch.zeros(3, height, width)
-    theirs = [draw.make_params([image]) for _ in range(3000)]
+    theirs = [draw.make_params([image]) for _ in range(1500)]
     theirs = np.array([[p["top"], p["left"], p["height"], p["width"]] for p in theirs], float)
     ours = draw_boxes(torch.tensor([[height, width]] * 12000), scale, (3 / 4, 4 / 3), seeded()).numpy().astype(float)
     for described in (
@@ -163,7 +163,7 @@ def test_boxes_are_distributed_as_torchvision_draws_them(height, width, scale):
         one, other = described(ours), described(theirs)
         points = np.unique(np.concatenate([one, other]))
         gap = np.abs([(one <= p).mean() - (other <= p).mean() for p in points[:: max(1, len(points) // 200)]]).max()
-        assert gap < 0.04  # Kolmogorov-Smirnov: 0.04 has p = 0.001
+        assert gap < 0.055  # Kolmogorov-Smirnov: p = 0.001
 
 
 def test_an_image_too_long_for_any_box_gives_its_middle():
@@ -378,10 +378,10 @@ def described(views: Tensor, crops: config.Crops) -> dict[str, Tensor]:
     return {
         **{f"mean of {c}": x[:, i].mean((1, 2)) for i, c in enumerate(("red", "green", "blue"))},
         "spread": x.std((1, 2, 3)),
-        "colourfulness": (x.amax(1) - x.amin(1)).mean((1, 2)),
+        "colourfulness": (x.amax(1) - x.amin(1)).mean((1, 2)).mul(1e4).round(),  # so that grey is grey
         "grey": ((x - x.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-4).float(),
         "edges": (rows + 1e-9).log(),
-        "largest": x.amax((1, 2, 3)),
+        "largest": x.amax((1, 2, 3)).mul(100).round(),  # so that white is white
         "left to right": x[..., : x.shape[-1] // 2].mean((1, 2, 3)) - x[..., x.shape[-1] // 2 :].mean((1, 2, 3)),
     }
 
@@ -393,7 +393,7 @@ def test_views_are_distributed_as_those_of_the_reference_on_single_images():
     noise = torch.randint(-20, 21, image.shape, generator=seeded(4))
     image = (image.int() + noise).clamp(0, 255).byte()  # fine detail, so that a blur shows
     torch.manual_seed(0)
-    draws = [reference(image[0], crops) for _ in range(600)]
+    draws = [reference(image[0], crops) for _ in range(500)]
     batch = MultiCrop(crops)(decoded(image.repeat(2400, 1, 1, 1)), seeded())
     ours = [*batch.globals, *batch.locals]
     for view, found in enumerate(ours):
@@ -402,7 +402,7 @@ def test_views_are_distributed_as_those_of_the_reference_on_single_images():
             other, one = expected[name].numpy(), one.numpy()
             points = np.quantile(np.concatenate([one, other]), np.linspace(0, 1, 101))
             gap = np.abs([(one <= p).mean() - (other <= p).mean() for p in points]).max()
-            assert gap < 0.09, f"{name} of view {view}"  # Kolmogorov-Smirnov: p = 0.001 each, of 27
+            assert gap < 0.1, f"{name} of view {view}"  # Kolmogorov-Smirnov: p = 0.001 each, of 27
 
 
 def test_no_operation_of_the_jitter_is_missing():

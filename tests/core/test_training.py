@@ -220,8 +220,8 @@ def test_a_fork_needs_no_more_than_a_teacher(small_run, tmp_path):
     child, _ = start(replace(read_config(gallery), steps=10), tmp_path / "child", parent=Parent(gallery, 8, {}))
     assert sorted(rows_of(child)) == [9, 10]
     assert math.isfinite(rows_of(child)[10]["loss"])
+    wider = replace(read_config(gallery), backbone=replace(read_config(gallery).backbone, dim=64))
     with pytest.raises(RunError, match="does not fit this config"):
-        wider = replace(read_config(gallery), backbone=replace(read_config(gallery).backbone, dim=64))
         start(wider, tmp_path / "wider", parent=Parent(gallery, 8, {}))
 
 

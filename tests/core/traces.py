@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 Knot = tuple[int, float, float, float]
@@ -22,17 +23,21 @@ class Trace:
     temperature: float = 0.04
 
     def rows(self, every: int = 10, noise: float = 0.02, seed: int = 0, **more: Any) -> list[dict[str, Any]]:
-        """Lines of metrics between the first knot and the last, a little noisy; `more` are further values, or
-        functions of the step."""
+        """Lines of metrics up to the last knot, step 1 too, a little noisy; `more` are further values, or functions
+        of the step."""
         chance = random.Random(seed)
-        return [self._row(step, chance, noise, more) for step in range(every, self.knots[-1][0] + 1, every)]
+        steps = sorted({1, *range(every, self.knots[-1][0] + 1, every)})
+        return [self._row(step, chance, noise, more) for step in steps]
 
     def _row(self, step: int, chance: random.Random, noise: float, more: dict[str, Any]) -> dict[str, Any]:
-        entropy, kl, mean = (value * (1 + noise * chance.uniform(-1, 1)) for value in self._at(step))
-        told = (self._at(step)[2] - self._at(step)[0]) * (1 + 5 * noise * chance.uniform(-1, 1))
+        entropy, kl, mean = self._at(step)
+        told = max(0.0, mean - entropy) * (1 + 5 * noise * chance.uniform(-1, 1))
+        kl *= 1 + 5 * noise * chance.uniform(-1, 1)
+        entropy += noise * chance.uniform(-1, 1) * min(entropy, log(self.prototypes) - entropy)
+        mean += noise * chance.uniform(-1, 1) * min(mean, log(self.prototypes) - mean)
         row = {
             "step": step, "segment": 0, "images": step * self.batch, "loss": entropy + kl, "teacher/entropy": entropy,
-            "kl": kl, "target/mean_entropy": mean, "teacher/mean_entropy": mean, "teacher/information": max(0.0, told),
+            "kl": kl, "target/mean_entropy": mean, "teacher/mean_entropy": mean, "teacher/information": told,
             "gradient/backbone": chance.uniform(0.7, 2.0), "gradient/head": chance.uniform(0.5, 1.5),
             "update/backbone": 0.002, "student_teacher_distance": 0.05, "momentum": 0.99,
             "lr": 1e-3 * min(1, step / 20), "teacher_temperature": self.temperature, "features/std": 0.6,

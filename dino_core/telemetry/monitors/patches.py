@@ -25,5 +25,5 @@ def cls_cosine(some_cls: Float[Tensor, "I D"], some_patches: Float[Tensor, "I N 
 
 @monitor("patches/high_norm_share", unit="share", better="lower", title="High-norm tokens")
 def high_norm_share(some_patches: Float[Tensor, "I N D"]) -> Float[Tensor, ""]:
-    """Share of patch tokens longer than 3 times the median one (the artefacts of Darcet et al. 2023)."""
+    """Share of patch tokens longer than 3 times their image's median (the artefacts of Darcet et al. 2023)."""
     return features.high_norm_share(some_patches)

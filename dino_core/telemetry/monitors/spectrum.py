@@ -32,13 +32,13 @@ def lidar(student_cls: Float[Tensor, "S B D"]) -> Float[Tensor, ""]:
     return spectrum.lidar(student_cls[:, :IMAGES])
 
 
-@monitor("patches/rankme", unit="dimensions", better="higher", title="RankMe, patches", heavy=True)
+@monitor("patches/rankme", unit="dimensions", better="higher", title="RankMe, patches", heavy=True, gather=True)
 def patch_rankme(some_patches: Float[Tensor, "I N D"]) -> Float[Tensor, ""]:
     """Effective number of directions of the patch tokens (uncentred singular values, Garrido et al. 2023)."""
     return spectrum.rankme(_rows(some_patches.flatten(0, 1)))
 
 
-@monitor("patches/alpha_req", unit="exponent", title="Spectral decay, patches", heavy=True)
+@monitor("patches/alpha_req", unit="exponent", title="Spectral decay, patches", heavy=True, gather=True)
 def patch_alpha_req(some_patches: Float[Tensor, "I N D"]) -> Float[Tensor, ""]:
     """How fast the spectrum of the patch tokens falls with rank; about 1 is best (α-ReQ, Agrawal et al. 2022)."""
     return spectrum.alpha_req(_rows(some_patches.flatten(0, 1)))
