@@ -11,14 +11,16 @@ from pathlib import Path
 
 from dino_core.errors import DinoError
 
-FOLDERS = ("runs", "gallery")
+RUNS = Path("runs")
+GALLERY = Path(__file__).parents[1] / "lab" / "gallery"
+"""The recorded runs that ship with the lab."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Serve the page until Ctrl-C.  A mistake is one sentence and exit code 2."""
     options = _options(argv)
     try:
-        folders = _folders(options.folders)
+        folders = _folders(options.folders) + ([GALLERY] if GALLERY.is_dir() and not options.no_gallery else [])
         if not _free(options.host, options.port):
             raise DinoError(f"port {options.port} is taken. {_advice(options.host, options.port)}")
     except DinoError as error:
@@ -39,17 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="dino-lab watch", description="The lab in a browser, live: every run below the folders given."
+        prog="dino-lab watch", description="The lab in a browser, live: every run below the folders given, beside the recorded ones."
     )
-    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="where runs are (default: runs and gallery)")
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="where runs are (default: runs)")
     parser.add_argument("--port", type=int, default=7860, help="7860 by default")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 by default: nobody else can look")
+    parser.add_argument("--no-gallery", action="store_true", help="leave out the recorded runs that ship with the lab")
     return parser.parse_args(argv)
 
 
 def _folders(given: Sequence[Path]) -> list[Path]:
     if not given:
-        return [Path(name) for name in FOLDERS]
+        return [RUNS]
     for folder in given:
         if not folder.is_dir():
             raise DinoError(f"there is no folder {str(folder)!r}. Give the folder your runs are in, such as runs.")

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.report import goal, threads
 from benchmarks.setting import crops, setting
-from benchmarks.worker import Worker, median_seconds, ratio, rounds
+from benchmarks.worker import Turn, Worker, ratio, rounds, seconds
 
 CONTESTANTS = ("ours", "lightly", "plain")
 
@@ -76,12 +76,12 @@ def measure(quick: bool) -> dict[str, Any]:
     images = setting(quick).images
     found = {
         name: {
-            "seconds": median_seconds(turns[name]),
-            "images_per_second": images / median_seconds(turns[name]),
+            "seconds": statistics.median(seconds(turns[name])),
+            "images_per_second": images / statistics.median(seconds(turns[name])),
             "share_of_peak": shares[name],
             "peak_mib": max(turn.peak_mib for turn in turns[name]),
-            "times_as_long_as_ours": ratio(turns[name], turns["ours"]),
-            "cpu_times_as_long_as_ours": ratio(turns[name], turns["ours"], cpu=True),
+            "times_as_long_as_ours": ratio(seconds(turns[name]), seconds(turns["ours"])),
+            "cpu_times_as_long_as_ours": ratio(cpu(turns[name]), cpu(turns["ours"])),
         }
         for name in CONTESTANTS
     }
@@ -90,7 +90,7 @@ def measure(quick: bool) -> dict[str, Any]:
         "work": {"gflop_per_step": work / 1e9, "counted": "the plain loop's, for all contestants"},
         "peak_gflops": statistics.median(peaks) / 1e9,
         "contestants": found,
-        "rounds": {name: [turn.seconds for turn in turns[name]] for name in (*CONTESTANTS, "peak")},
+        "rounds": {name: seconds(turns[name]) for name in (*CONTESTANTS, "peak")},
         "goals": [
             goal("ours, share of the float32 matmul peak", found["ours"]["share_of_peak"], at_least=0.70),
             goal("lightly's parts take as long as ours ×", found["lightly"]["times_as_long_as_ours"], at_least=1.2),
@@ -98,6 +98,10 @@ def measure(quick: bool) -> dict[str, Any]:
             goal("our peak memory over the lesser of theirs", memory, at_most=1.0),
         ],
     }
+
+
+def cpu(turns: list[Turn]) -> list[float]:
+    return [turn.cpu_seconds for turn in turns]
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:

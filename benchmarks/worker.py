@@ -40,6 +40,10 @@ class Turn:
     def seconds(self) -> float:
         return statistics.median(self.wall)
 
+    @property
+    def cpu_seconds(self) -> float:
+        return statistics.median(self.cpu)
+
 
 class Worker:
     """One contestant; `turn(n)` calls it n times."""
@@ -66,7 +70,8 @@ class Worker:
         )
 
     def turn(self, calls: int = 1) -> Turn:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         try:
             self.process.stdin.write(f"{calls}\n")
             self.process.stdin.flush()
@@ -100,14 +105,14 @@ def rounds(workers: dict[str, Worker], count: int, calls: int, *, warm_up: int =
     return turns
 
 
-def ratio(of: Sequence[Turn], to: Sequence[Turn], *, cpu: bool = False) -> float:
+def seconds(turns: Sequence[Turn]) -> list[float]:
+    """Of each turn, the median of its calls."""
+    return [turn.seconds for turn in turns]
+
+
+def ratio(of: Sequence[float], to: Sequence[float]) -> float:
     """How many times as long as `to` `of` took: the median over the rounds of the ratio in the same round."""
-    pick = (lambda turn: statistics.median(turn.cpu)) if cpu else (lambda turn: turn.seconds)
-    return statistics.median(pick(a) / pick(b) for a, b in zip(of, to, strict=True))
-
-
-def median_seconds(turns: Sequence[Turn]) -> float:
-    return statistics.median(seconds for turn in turns for seconds in turn.wall)
+    return statistics.median(a / b for a, b in zip(of, to, strict=True))
 
 
 def peak_mib() -> float:

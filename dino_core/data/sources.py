@@ -151,7 +151,8 @@ class FolderSource:
             raise DataError(f"there is no folder {str(folder)!r}.")
         folder = _without_wrapping(folder.resolve())
         halves = _halves(folder)
-        self.name, self.root, self.shorter_side = folder.name, halves.get(split, folder), shorter_side
+        named = folder.parent if folder.name in ("train", *TEST_NAMES) else folder
+        self.name, self.root, self.shorter_side = named.name, halves.get(split, folder), shorter_side
         found = {root: sorted(_image_files(root)) for root in {self.root, *halves.values()}}
         every = found[self.root]
         if not every:

@@ -43,9 +43,9 @@ def kl(
     for view in student:
         z = at_least_fp32(view) / temperature
         cross.append(z.logsumexp(-1) - torch.einsum("tbk,bk->tb", t, z))  # -sum_k t_k log s_k
-    pairs = torch.stack(cross) - entropy(t)  # S T B
-    other = ~torch.eye(len(student), len(t), dtype=torch.bool, device=t.device)
-    return pairs[other].mean()
+    pairs = (torch.stack(cross) - entropy(t)).mean(-1)  # S T
+    other = 1 - torch.eye(len(student), len(t), dtype=pairs.dtype, device=pairs.device)
+    return (pairs * other).sum() / (len(t) * (len(student) - 1))
 
 
 def information(mean_assignment: Float[Tensor, " K"], mean_entropy: Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -68,9 +68,9 @@ def largest_share(mean_assignment: Float[Tensor, " K"]) -> Float[Tensor, ""]:
 
 
 def choices(probabilities: Float[Tensor, "*axes K"]) -> Int[Tensor, " K"]:
-    """How often each prototype is somebody's first choice (arg-max)."""
-    prototypes = probabilities.shape[-1]
-    return probabilities.argmax(-1).flatten().bincount(minlength=prototypes)
+    """How often each prototype is somebody's first choice (arg-max); the device need not be waited for."""
+    chosen = probabilities.argmax(-1).flatten()
+    return chosen.new_zeros(probabilities.shape[-1]).scatter_add(0, chosen, torch.ones_like(chosen))
 
 
 def share_of_uniform(entropy_in_nats: float, prototypes: int) -> float:

@@ -20,7 +20,7 @@ def singular_values(x: Float[Tensor, "N D"], centred: bool = False) -> Float[Ten
     if centred:
         x = x - x.mean(0)
     gram = x @ x.T if x.shape[0] < x.shape[1] else x.T @ x
-    return torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(0)
+    return _eigenvalues(gram).sqrt().flip(0)
 
 
 def rankme(x: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
@@ -68,7 +68,14 @@ def lidar(views: Float[Tensor, "V B D"], regularisation: float = 1e-4) -> Float[
     between = (means - means.mean(0)) / max(1, images - 1) ** 0.5
     whitened = torch.linalg.solve_triangular(factor, between.T, upper=False)  # D B
     gram = whitened.T @ whitened if images < dim else whitened @ whitened.T
-    return _exponential_of_entropy(torch.linalg.eigvalsh(gram).clamp_min(0), epsilon=1e-8)
+    return _exponential_of_entropy(_eigenvalues(gram), epsilon=1e-8)
+
+
+def _eigenvalues(gram: Float[Tensor, "R R"]) -> Float[Tensor, " R"]:
+    """Of a positive matrix, smallest first; NaN, not an exception, where it is not finite."""
+    finite = gram.isfinite().all()
+    values = torch.linalg.eigvalsh(torch.where(finite, gram, 0.0)).clamp_min(0)
+    return torch.where(finite, values, torch.nan)
 
 
 def _exponential_of_entropy(values: Float[Tensor, " R"], epsilon: float = 1e-7) -> Float[Tensor, ""]:

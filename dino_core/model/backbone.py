@@ -73,6 +73,21 @@ def build_backbone(backbone: config.Backbone, image_size: int, *, mask_token: bo
     return FeatureMap(model, backbone.name)
 
 
+def layer_of(layer: int, depth: int) -> int:
+    """The block that is meant, counted from the first; negative layers count from the end."""
+    if not -depth <= layer < depth:
+        raise ValueError(f"no layer {layer} in {depth} blocks; expected {-depth} to {depth - 1}.")
+    return layer % depth
+
+
+def patch_grid(images: Float[Tensor, "B 3 h w"], patch: int) -> tuple[int, int]:
+    """Rows and columns of patches."""
+    height, width = images.shape[-2:]
+    if height % patch or width % patch:
+        raise ValueError(f"images of {height}×{width} px can't be cut into patches of {patch} px; resize to a multiple.")
+    return height // patch, width // patch
+
+
 def _similar(name: str) -> str:
     """A few names of timm that look alike."""
     return ", ".join([*get_close_matches(name, timm.list_models(), n=6, cutoff=0.3), "… (timm.list_models())"])

@@ -16,7 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from dino_core import config
 from dino_core.errors import ConfigError
-from dino_core.model.backbone import Backbone
+from dino_core.model.backbone import Backbone, layer_of, patch_grid
 from dino_core.model.tokens import Tokens
 
 
@@ -80,8 +80,7 @@ class Vit(Backbone):
 
     def attention(self, images: Float[Tensor, "B 3 h w"], layer: int = -1) -> Float[Tensor, "B H Q Q"]:
         """softmax(q kᵀ / √d) of one layer, from the q and k its block computes, since fused kernels keep no map."""
-        if not -self.depth <= layer < self.depth:
-            raise ValueError(f"no layer {layer} in {self.depth} blocks; expected {-self.depth} to {self.depth - 1}.")
+        layer = layer_of(layer, self.depth)
         x = self._embed(images, None)
         attention = self.model.blocks[layer].attn
         seen: list[Tensor] = []
@@ -90,7 +89,7 @@ class Vit(Backbone):
             for norm in (attention.q_norm, attention.k_norm)  # identities in most ViTs
         ]
         try:
-            self.model.blocks[: layer % self.depth + 1](x)
+            self.model.blocks[: layer + 1](x)
         finally:
             for hook in hooks:
                 hook.remove()
@@ -106,11 +105,7 @@ class Vit(Backbone):
 
     def _embed(self, images: Float[Tensor, "B 3 h w"], masks: Bool[Tensor, "B N"] | None) -> Float[Tensor, "B Q D"]:
         """Tokens before the first block: patches (or the mask token) plus positions, behind cls and registers."""
-        height, width = images.shape[-2:]
-        if height % self.patch or width % self.patch:
-            raise ValueError(
-                f"images of {height}×{width} px can't be cut into patches of {self.patch} px; resize to a multiple."
-            )
+        patch_grid(images, self.patch)
         x = self.model.patch_embed(images)  # B r c D
         if masks is not None:
             if self.mask_token is None:

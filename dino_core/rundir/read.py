@@ -139,6 +139,20 @@ def find_runs(folder: str | Path, depth: int = 3) -> list[Path]:
     return [Path(path) for _, path in sorted(found, reverse=True)]
 
 
+def describe(run: Row, name: str) -> Row:
+    """Title, unit, better and about of a metric by the run's catalogue; of one it does not know, what its name says.
+
+    An entry that ends in `/*` speaks for all names that begin like it."""
+    known = run.get("metrics")
+    known = known if isinstance(known, dict) else {}
+    parts = name.split("/")
+    stars = ["/".join([*parts[:length], "*"]) for length in range(len(parts) - 1, 0, -1)]
+    entry: Row = next((known[key] for key in (name, *stars) if isinstance(known.get(key), dict)), {})
+    plain = {"title": name.replace("/", " ").replace("_", " ").capitalize(), "unit": "", "better": None, "about": ""}
+    found = {**plain, **{key: value for key, value in entry.items() if key in plain}}
+    return found if name in known or not entry else {**found, "title": f"{found['title']}: {parts[-1].replace('_', ' ')}"}
+
+
 def inside(path: str | Path, relative: str) -> Path:
     """A file or folder of the run by the name an event gives; RunError if that name leads out of the run."""
     run = Path(path).resolve()

@@ -55,7 +55,7 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
         made.set(panel.title, one);
         frame.append(one.element);
       }
-      made.get(panel.title).draw(panel, { track, over, twin: others.find((other) => other.title === panel.title), lowest: index === shown.length - 1 });
+      made.get(panel.title).draw(panel, { track, over, twin: others.find((other) => other.title === panel.title), first: index === 0, lowest: index === shown.length - 1 });
     });
   }
 
@@ -76,7 +76,7 @@ function onePanel(host, { height = 110 }) {
 
   async function draw(panel, around) {
     now = { panel, around };
-    legendOf(panel, around.over);
+    legendOf(panel, around.first ? around.over : null);
     title.replaceChildren(panel.title, panel.unit ? h("small", {}, ` ${panel.unit}`) : "");
     holder.dataset.lowest = around.lowest;
     if (busy) { later = true; return; }
@@ -125,7 +125,7 @@ function onePanel(host, { height = 110 }) {
     refill(legend, entries.map((entry) => entry.name + entry.colour).join("|") + (over?.head.name ?? ""), () => [
       ...entries.map((entry) => h("div", { title: entry.about ?? null },
         h("dt", {}, h("i", { class: "swatch", style: `--c:var(--${entry.colour})`, "data-dash": entry.dash ?? "solid" }), entry.name), h("dd"))),
-      over ? h("div", {}, h("dt", {}, h("i", { class: "swatch", style: "--c:var(--ink)", "data-dash": "dot" })), h("dd", { class: "name", title: over.head.name }, over.head.name)) : null,
+      over ? h("div", { title: `dotted: ${over.head.name}` }, h("dt", {}, h("i", { class: "swatch", style: "--c:var(--ink)", "data-dash": "dot" })), h("dd", { class: "name" }, over.head.name)) : null,
     ]);
     legend.querySelectorAll("dd:not(.name)").forEach((place, index) => {
       const value = (entries[index].shown ?? ((v) => number(v)))(last(entries[index]));

@@ -68,7 +68,7 @@ function said({ head, catalogue }) {
   return {
     level: waiting ? "waiting" : level,
     children: [
-      h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
+      h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && level && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
       h("p", { class: "verdict-sentence" }, finding?.sentence ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised.")),
       evidence ? h("p", { class: "verdict-evidence" }, h("b", {}, "Evidence: "), evidence) : null,
       finding?.advice ? h("p", { class: "verdict-advice" }, h("b", {}, "What to do: "), finding.advice) : null,

@@ -12,7 +12,7 @@ export function mount(element, host) {
   const slider = h("input", { type: "range", min: 0, max: 0, step: 1, value: 0, "aria-label": "Checkpoint", oninput: () => go(Number(slider.value)) });
   const ticks = h("div", { class: "ticks", "aria-hidden": "true" });
   const label = h("output", { class: "at" });
-  const follow = h("button", { type: "button", class: "follow", title: "Always show the newest checkpoint", onclick: () => host.set({ follow: true, playing: false }) }, "newest");
+  const follow = h("button", { type: "button", class: "follow", title: "Always show the newest checkpoint", onclick: () => host.set({ follow: true, playing: false }) }, "follow newest");
   element.append(
     h("div", { class: "transport-buttons" }, button("first", "First checkpoint (Home)", () => go(0)), button("back", "Checkpoint before ( [ )", () => go(index() - 1)), play,
       button("forward", "Next checkpoint ( ] )", () => go(index() + 1)), button("last", "Newest checkpoint (End)", () => host.set({ follow: true }))),
@@ -50,10 +50,10 @@ export function mount(element, host) {
     slider.disabled = stops.length < 2;
     if (Number(slider.value) !== at) slider.value = at;
     const words = stops.length ? `step ${number(stops[at])}${steps ? ` of ${number(steps)}` : ""}` : "no checkpoint yet";
-    if (label.textContent !== words) label.textContent = words;
+    refill(label, words, () => (stops.length ? [`step ${number(stops[at])}`, steps ? h("span", { class: "of" }, ` of ${number(steps)}`) : null] : [words]));
     slider.setAttribute("aria-valuetext", `${words}, checkpoint ${at + 1} of ${stops.length}`);
     follow.setAttribute("aria-pressed", host.get("follow") ? "true" : "false");
-    follow.textContent = host.get("follow") ? "following newest" : "follow newest";
+    
     const playing = host.get("playing");
     refill(play, playing ? "pause" : "play", () => [icon(playing ? "pause" : "play")]);
     const shown = stops.filter((stop, i) => i === 0 || i === stops.length - 1 || i % Math.ceil(stops.length / 6) === 0);

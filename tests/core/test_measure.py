@@ -160,6 +160,13 @@ def test_spectra_of_constant_features_are_finite(x):
     assert all(math.isfinite(number.item()) for number in numbers)
 
 
+def test_features_that_are_not_finite_give_nan_and_no_exception():
+    x = random(10, 5)
+    x[3, 2] = math.nan
+    for number in (spectrum.rankme(x), spectrum.alpha_req(x), spectrum.lidar(x[None].expand(3, -1, -1))):
+        assert math.isnan(number.item())
+
+
 # Features
 
 

@@ -417,6 +417,14 @@ def test_a_malicious_run_leads_nowhere(tmp_path):
     assert read.inside(run, "checkpoints") == (run / "checkpoints").resolve()
 
 
+def test_a_metric_is_described_by_its_entry_by_that_of_its_family_or_by_its_name():
+    entry = {"title": "Attention entropy", "unit": "nats", "better": None, "about": "How widely."}
+    run = {"metrics": {"attention/entropy": entry, "attention/entropy/*": entry}}
+    assert read.describe(run, "attention/entropy") == entry
+    assert read.describe(run, "attention/entropy/head_0") == entry | {"title": "Attention entropy: head 0"}
+    assert read.describe({}, "my/new_number")["title"] == "My new number"
+
+
 def test_a_run_that_was_copied_reads_the_same(tmp_path):
     import shutil
 

@@ -202,8 +202,8 @@ def test_halves_with_folders_of_their_own_are_found_from_anywhere(tmp_path, test
     labelled(tmp_path / test, classes=("dog",), images=2)
     folder = tmp_path / {"": "", "train": "train", "test half": test}[pointed_at]
     train, held_out = (open_source(Data(source=str(folder)), split=split) for split in ("train", "test"))
-    assert len(train) == 6
-    assert len(held_out) == 2
+    assert (train.name, len(train)) == (tmp_path.name, 6)
+    assert (held_out.name, len(held_out)) == (tmp_path.name, 2)
     assert held_out.classes == train.classes == ("cat", "dog")
     assert held_out.read(0).label == 1
 

@@ -1,0 +1,267 @@
+"""Reading runs: the golden one, damaged ones, growing ones."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lab
+from dino_core.errors import RunError
+from dino_core.rundir.read import merge_segments, read_table
+from lab import Run
+from lab.follow import Follower, glance
+
+GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(GOLDEN, tmp_path / "run"))
+
+
+def append(path: Path, *rows: dict | str) -> None:
+    with open(path, "a") as file:
+        file.writelines(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
+
+
+def test_the_lab_reads_runs_without_torch() -> None:
+    code = (
+        "import sys, lab; run = lab.Run(sys.argv[1]); run.config; run.events(); run.probe().patches; run.since(); "
+        "lab.runs(sys.argv[1]); lab.analysis.attention.mass_mask; assert 'torch' not in sys.modules, 'torch'"
+    )
+    subprocess.run([sys.executable, "-c", code, str(GOLDEN)], check=True)
+
+
+def test_metrics_have_one_row_a_step_of_the_last_segment() -> None:
+    table = Run(GOLDEN).metrics()
+    assert table.step.is_monotonic_increasing
+    assert table.step.is_unique
+    said = merge_segments(read_table(GOLDEN / "metrics.jsonl")[0])
+    assert table.step.tolist() == [row["step"] for row in said]
+    assert table.loss.dtype == float
+    assert set(table[table.step > 350].segment) == {1}
+
+
+def test_values_that_were_not_finite_come_back() -> None:
+    rows, _ = read_table(GOLDEN / "metrics.jsonl")
+    odd = [(row["step"], name, value) for row in rows for name, value in row.get("nonfinite", {}).items()]
+    assert odd, "the golden run has some"
+    table = Run(GOLDEN).metrics().set_index("step")
+    step, name, said = odd[0]
+    value = table.loc[step, name]
+    assert math.isnan(value) if said == "nan" else math.isinf(value)
+
+
+def test_torn_lines_and_missing_pieces_cost_only_themselves(copy: Path) -> None:
+    count = len(Run(copy).metrics())
+    append(copy / "metrics.jsonl", '{"step": 510, "loss"\n', {"step": 520, "segment": 1, "loss": 1.0}, '{"step": 530, "lo')
+    assert len(Run(copy).metrics()) == count + 1
+    (copy / "events.jsonl").unlink()
+    (copy / "config.json").unlink()
+    shutil.rmtree(copy / "probes")
+    run = Run(copy)
+    assert run.events() == []
+    assert run.probes == []
+    assert run.since()["head"]["step"] == 520
+    with pytest.raises(RunError, match="no probe images"):
+        _ = run.probe_images
+    with pytest.raises(RunError, match="no probe yet"):
+        run.probe()
+    with pytest.raises(RunError, match="no readable config"):
+        _ = run.config
+    (copy / "metrics.jsonl").unlink()
+    assert Run(copy).metrics().empty
+
+
+def test_a_folder_that_is_no_run_is_told_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="is not a run"):
+        Run(tmp_path)
+
+
+def test_probes_are_read_by_name(copy: Path) -> None:
+    run = Run(copy)
+    assert run.probes == [0, 200, 500]
+    probe = run.probe(200)
+    images, heads, patches = probe.attention.shape
+    assert probe.grid == (4, 4)
+    assert probe.patches.shape[:2] == (images, patches)
+    assert probe.cls.shape == (images, probe.patches.shape[2])
+    assert probe.logits.shape == (images, 32)
+    assert heads == 2
+    assert "student.patches" in probe
+    assert run.probe().step == 500
+    shown = run.probe_images
+    assert shown.images.shape == (images, 3, 32, 32)
+    assert shown.images.dtype == np.uint8
+    assert shown.masks is not None
+    assert shown.masks.shape == (images, 32, 32)
+
+
+def test_what_is_missing_is_listed_with_what_there_is() -> None:
+    run = Run(GOLDEN)
+    with pytest.raises(RunError, match=r"no probe at step 7\. It has: 0, 200, 500"):
+        run.probe(7)
+    with pytest.raises(RunError, match=r"has no 'teacher.dreams'\. It has: .*teacher\.patches"):
+        run.probe().read("teacher.dreams")
+
+
+def test_a_broken_probe_is_a_sentence(copy: Path) -> None:
+    (copy / "probes/step_00000200/tensors.safetensors").write_bytes(b"\x10\0\0\0\0\0\0\0not a header")
+    with pytest.raises(RunError, match="can't be read as safetensors"):
+        Run(copy).probe(200)
+
+
+def test_reading_never_writes_into_a_run(copy: Path) -> None:
+    before = {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in copy.rglob("*")}
+    run = Run(copy)
+    _ = run.config, run.metrics(), run.events(), run.probe().patches, run.since(), run.diagnosis, run.status
+    assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in copy.rglob("*")} == before
+
+
+def test_the_teacher_of_a_checkpoint_is_a_backbone() -> None:
+    import torch
+
+    teacher = Run(GOLDEN).teacher(200)
+    with torch.inference_mode():
+        tokens = teacher(torch.zeros(1, 3, 32, 32))
+        rows = teacher.attention(torch.zeros(1, 3, 32, 32))
+    assert tokens.patches.shape == (1, 16, 16)
+    assert rows.shape == (1, 2, 18, 18)
+
+
+def test_runs_lists_newest_first_and_passes_over_what_is_none(tmp_path: Path) -> None:
+    for name, created in (("a", "2026-01-01T00:00:00Z"), ("b", "2026-03-01T00:00:00Z"), ("c", "2026-02-01T00:00:00Z")):
+        run = Path(shutil.copytree(GOLDEN, tmp_path / "deep" / name))
+        about = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**about, "created": created}))
+    (tmp_path / "deep" / "notes").mkdir()
+    (tmp_path / "deep" / "notes" / "run.json").write_text("no json")
+    assert [run.path.name for run in lab.runs(tmp_path)] == ["b", "c", "a"]
+
+
+# ---- following
+
+
+def merged(*answers: dict) -> dict[str, list]:
+    """What a page has after these answers, as `store.js` joins them."""
+    curves: dict[str, list] = {}
+    for answer in answers:
+        if answer["reset"]:
+            curves = {}
+        for name, (steps, values) in answer["curves"].items():
+            known = curves.setdefault(name, [[], []])
+            known[0] += steps
+            known[1] += values
+    return curves
+
+
+def test_a_cursor_brings_only_what_is_new(copy: Path) -> None:
+    follower = Follower(copy)
+    follower._read_at = -math.inf
+    first = follower.since()
+    assert first["reset"]
+    assert not follower.since(first["cursor"])["changed"]
+    append(copy / "metrics.jsonl", {"step": 510, "segment": 1, "loss": 0.5}, {"step": 520, "segment": 1, "loss": None, "nonfinite": {"loss": "nan"}})
+    append(copy / "events.jsonl", {"event": "note", "step": 510, "text": "hello"})
+    follower._read_at = -math.inf
+    second = follower.since(first["cursor"])
+    assert not second["reset"]
+    assert second["curves"] == {"loss": [[510, 520], [0.5, None]]}
+    assert [event["text"] for event in second["events"]] == ["hello"]
+    assert second["head"]["step"] == 520
+    whole = Follower(copy).since()
+    assert merged(first, second) == whole["curves"]
+    assert whole["cursor"].split(".")[:3] == second["cursor"].split(".")[:3], "a restarted server counts alike"
+
+
+def test_every_split_of_a_file_gives_the_same_curves(tmp_path: Path) -> None:
+    lines = (GOLDEN / "metrics.jsonl").read_bytes()
+    whole = Follower(GOLDEN).since()["curves"]
+    for seed in range(8):
+        copy = Path(shutil.copytree(GOLDEN, tmp_path / str(seed)))
+        (copy / "metrics.jsonl").write_bytes(b"")
+        follower, cursor, answers = Follower(copy), "", []
+        cuts = sorted(np.random.default_rng(seed).integers(0, len(lines), 12).tolist())
+        for start, stop in zip([0, *cuts], [*cuts, len(lines)], strict=True):
+            with open(copy / "metrics.jsonl", "ab") as file:
+                file.write(lines[start:stop])
+            follower._read_at = -math.inf
+            answers.append(follower.since(cursor))
+            cursor = answers[-1]["cursor"]
+        assert merged(*answers) == whole
+
+
+def test_a_resumed_run_takes_back_what_lay_ahead(copy: Path) -> None:
+    follower = Follower(copy)
+    cursor = follower.since()["cursor"]
+    append(copy / "metrics.jsonl", {"step": 300, "segment": 2, "loss": 9.0})
+    follower._read_at = -math.inf
+    answer = follower.since(cursor)
+    assert answer["reset"]
+    assert answer["curves"]["loss"][0][-1] == 300
+    assert answer["curves"]["loss"][1][-1] == 9.0
+    assert answer["head"]["step"] == 300
+
+
+def test_a_file_that_began_anew_is_read_anew(copy: Path) -> None:
+    follower = Follower(copy)
+    cursor = follower.since()["cursor"]
+    (copy / "metrics.jsonl").write_text(json.dumps({"step": 10, "segment": 0, "loss": 3.0}) + "\n")
+    follower._read_at = -math.inf
+    answer = follower.since(cursor)
+    assert answer["reset"]
+    assert answer["curves"] == {"loss": [[10], [3.0]]}
+
+
+@pytest.mark.parametrize("cursor", ["x", "1.2", "9.9.9.ab", "0.-1.0.ab", "0.0.99999.ab", "a.b.c.d"])
+def test_a_cursor_that_fits_nothing_gives_the_whole(cursor: str) -> None:
+    assert Follower(GOLDEN).since(cursor)["reset"]
+
+
+def test_a_long_history_is_thinned_but_keeps_its_extremes(copy: Path) -> None:
+    rows = [{"step": step, "segment": 1, "loss": math.sin(step), "kl": 1.0} for step in range(600, 20_600)]
+    rows[777]["loss"] = 99.0
+    append(copy / "metrics.jsonl", *rows)
+    steps, values = Follower(copy).since(points=500)["curves"]["loss"]
+    assert len(steps) <= 500
+    assert max(value for value in values if value is not None) == 99.0
+    assert steps[-1] == 20_599
+
+
+def test_the_diagnosis_is_the_runs_own_where_it_has_one(copy: Path) -> None:
+    found = Run(GOLDEN).diagnosis
+    assert found is not None
+    assert found["name"] == "uniform_collapse"
+    assert found["cleared"] is True
+    events = [line for line in (copy / "events.jsonl").read_text().splitlines(True) if '"diagnosis"' not in line]
+    (copy / "events.jsonl").write_text("".join(events))
+    own = Run(copy).diagnosis
+    assert own is not None
+    assert own["level"] in ("healthy", "watch", "trouble")
+    assert Run(copy).since()["head"]["findings"]
+
+
+def test_the_head_says_what_the_page_shows() -> None:
+    head = Run(GOLDEN).since()["head"]
+    assert head["status"] == "finished"
+    assert head["step"] == 500
+    assert head["probes"] == [0, 200, 500]
+    assert head["prototypes"] == 32
+    assert head["baselines"]["knn_raw_pixels"] == 0.61
+    assert head["skipped_images"] == 1
+    json.dumps(Run(GOLDEN).since(), allow_nan=False)
+
+
+def test_a_glance_reads_only_the_ends(copy: Path) -> None:
+    append(copy / "metrics.jsonl", *({"step": step, "segment": 1, "loss": 1.0} for step in range(510, 5_000)))
+    about = glance(copy)
+    assert about["step"] == 4999
+    assert about["status"] == "finished"
+    assert about["level"] == "healthy"
