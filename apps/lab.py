@@ -27,10 +27,23 @@ def main(arguments: list[str]) -> int:
     options.runs.mkdir(parents=True, exist_ok=True)
     trainer = start_training(run, options.recipe, changed)
     viewer = subprocess.Popen(
-        [sys.executable, "-m", "dino_core.cli", "watch", str(options.runs), "--port", str(options.port), "--host", options.host]
+        [
+            sys.executable,
+            "-m",
+            "dino_core.cli",
+            "watch",
+            str(options.runs),
+            "--port",
+            str(options.port),
+            "--host",
+            options.host,
+        ]
     )
     print(f"  watch it at http://{options.host}:{options.port}", flush=True)
-    print("  Ctrl-C stops both and saves; `make lab` goes on from there, and so does dino-lab resume " + str(run), flush=True)
+    print(
+        "  Ctrl-C stops both and saves; `make lab` goes on from there, and so does dino-lab resume " + str(run),
+        flush=True,
+    )
     return stay(trainer, viewer)
 
 

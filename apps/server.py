@@ -122,7 +122,9 @@ def plotly_file() -> Path:
     """plotly.js as the plotly package brings it; found without importing the package."""
     found = importlib.util.find_spec("plotly")
     if found is None or found.origin is None:
-        raise DinoError("the lab draws its curves with plotly, which is not installed. Run: pip install 'dino-lab[lab]'")
+        raise DinoError(
+            "the lab draws its curves with plotly, which is not installed. Run: pip install 'dino-lab[lab]'"
+        )
     return Path(found.origin).parent / "package_data" / "plotly.min.js"
 
 

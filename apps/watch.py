@@ -41,7 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="dino-lab watch", description="The lab in a browser, live: every run below the folders given, beside the recorded ones."
+        prog="dino-lab watch",
+        description="The lab in a browser, live: every run below the folders given, beside the recorded ones.",
     )
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER", help="where runs are (default: runs)")
     parser.add_argument("--port", type=int, default=7860, help="7860 by default")

@@ -15,7 +15,9 @@ BENCHMARKS = ("step", "telemetry", "crops", "diagnosis", "neighbour", "latency",
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(BENCHMARKS)}; all by default")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; the numbers mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to see that it works; the numbers mean nothing"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     options = parser.parse_args(arguments)
     unknown = set(options.names) - set(BENCHMARKS)

@@ -33,14 +33,14 @@ PEERS = {
 Seconds = dict[str, float]
 
 
-def write_images(folder: Path, count: int) -> None:
+def write_images(folder: Path, count: int, side: int = SIDE) -> None:
     """JPEG files in one class folder."""
     from PIL import Image
 
     from dino_core.config import Data, Shapes
     from dino_core.data.sources import open_source
 
-    source = open_source(Data(source="shapes", shapes=Shapes(images=count, size=SIDE, background="textured")))
+    source = open_source(Data(source="shapes", shapes=Shapes(images=count, size=side, background="textured")))
     (folder / "all").mkdir(parents=True)
     for i in range(count):
         Image.fromarray(source.read(i).image).save(folder / "all" / f"{i:05}.jpg", quality=92)
@@ -86,14 +86,15 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def end_to_end(folder: str, quick: bool) -> Callable[[], None]:
+def end_to_end(folder: str, quick: bool) -> Callable[[], float]:
     """A training step of ours with all that comes before it: the loader's threads, multi-crop, the engine."""
     from dino_core.machine import be_a_good_neighbour
 
     be_a_good_neighbour()
-    from benchmarks.ours import loading_step
+    from benchmarks.ours import loading_steps
 
-    return loading_step(setting(quick).config(), folder)
+    _, steps = loading_steps(setting(quick).config(), folder)
+    return lambda: float(next(steps).total)
 
 
 def lightly_end_to_end(folder: str, quick: bool) -> Callable[[], None]:
@@ -137,7 +138,8 @@ def measure(quick: bool) -> dict[str, Any]:
     return {
         "images": {"side": SIDE, "batch": BATCH},
         "images_per_second": {
-            part: {name: images[part] / statistics.median(t) for name, t in found.items()} for part, found in took.items()
+            part: {name: images[part] / statistics.median(t) for name, t in found.items()}
+            for part, found in took.items()
         },
         "times_as_long_as_ours": {
             part: {name: ratio(t, found["ours"]) for name, t in found.items()} for part, found in took.items()
@@ -145,7 +147,11 @@ def measure(quick: bool) -> dict[str, Any]:
         "goals": [
             goal("torchvision on PIL takes as long as our crops ×", over(took["crops"], "torchvision PIL"), at_least=3),
             goal("albumentations takes as long as our crops ×", over(took["crops"], "albumentations"), at_least=1),
-            goal("torchvision on PIL, from files, takes as long as ours ×", over(took["files"], "torchvision PIL"), at_least=3),
+            goal(
+                "torchvision on PIL, from files, takes as long as ours ×",
+                over(took["files"], "torchvision PIL"),
+                at_least=3,
+            ),
             goal("lightly end to end takes as long as ours ×", over(took["end to end"], "lightly"), at_least=1.5),
         ],
     }
@@ -158,7 +164,9 @@ def views(folder: str, quick: bool, count: int) -> dict[str, dict[str, list[floa
         workers = {"ours": stack.enter_context(Worker("benchmarks.crops:ours", options, threads=1))}
         for name in PEERS:
             if find_spec(PEERS[name]) is not None:
-                workers[name] = stack.enter_context(Worker("benchmarks.crops:pipeline", {**options, "name": name}, threads=1))
+                workers[name] = stack.enter_context(
+                    Worker("benchmarks.crops:pipeline", {**options, "name": name}, threads=1)
+                )
         turns = rounds(workers, count, 1)
     return {part: {name: [turn.said[part] for turn in t] for name, t in turns.items()} for part in ("crops", "files")}
 
@@ -175,7 +183,9 @@ def together(folder: str, quick: bool, count: int) -> dict[str, list[float]]:
             )
             for name, target in targets.items()
         }
-        turns = rounds(workers, count, 1, warm_up=1 if quick else 16)  # an epoch, after which our loader has all in memory
+        turns = rounds(
+            workers, count, 1, warm_up=1 if quick else 16
+        )  # an epoch, after which our loader has all in memory
     return {name: seconds(t) for name, t in turns.items()}
 
 
@@ -188,6 +198,9 @@ def rows(result: dict[str, Any]) -> list[list[str]]:
     names = dict.fromkeys(name for part in speeds.values() for name in part)
     head = ["images/s (times as long as ours)", *speeds]
     return [head] + [
-        [name, *(f"{speeds[part][name]:.0f} ({times[part][name]:.2f})" if name in speeds[part] else "" for part in speeds)]
+        [
+            name,
+            *(f"{speeds[part][name]:.0f} ({times[part][name]:.2f})" if name in speeds[part] else "" for part in speeds),
+        ]
         for name in names
     ]

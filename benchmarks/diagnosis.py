@@ -16,7 +16,20 @@ from statistics import median
 from typing import Any
 
 from benchmarks.report import goal
-from dino_core.config import Backbone, Crops, Data, Dino, Evaluation, Head, Machine, Optim, Output, Schedules, Shapes, TrainConfig
+from dino_core.config import (
+    Backbone,
+    Crops,
+    Data,
+    Dino,
+    Evaluation,
+    Head,
+    Machine,
+    Optim,
+    Output,
+    Schedules,
+    Shapes,
+    TrainConfig,
+)
 from dino_core.rundir.read import read_table
 from dino_core.train import start
 
@@ -66,14 +79,22 @@ PLANTS = {
         lambda c: replace(c, schedules=replace(c.schedules, momentum=(0.0, 0.0))), ("teacher_equals_student", *COLLAPSE)
     ),
     "learning rate x 300": Plant(
-        lambda c: replace(c, optim=replace(c.optim, lr=0.3, clip=None)), ("exploding", "dimensional_collapse", *COLLAPSE)
+        lambda c: replace(c, optim=replace(c.optim, lr=0.3, clip=None)),
+        ("exploding", "dimensional_collapse", *COLLAPSE),
+    ),
+    "no KoLeo": Plant(  # planted unawares: at this size the paper's objective alone stalls at ln K
+        lambda c: replace(c, objective=replace(c.objective, koleo_weight=0.0)), ("uniform_collapse",)
     ),
     "duplicate images": Plant(lambda c: c, ("duplicate_images", "dimensional_collapse", *COLLAPSE)),
 }
 HEALTHY = {
     "healthy": lambda c: c,
     "healthy, Sinkhorn": lambda c: replace(c, objective=replace(c.objective, centering="sinkhorn")),
-    "healthy, no KoLeo": lambda c: replace(c, objective=replace(c.objective, koleo_weight=0.0)),
+    "healthy, sharper, no registers": lambda c: replace(
+        c,
+        backbone=replace(c.backbone, registers=0),
+        schedules=replace(c.schedules, teacher_temperature=(0.03, 0.03)),
+    ),
 }
 
 
@@ -110,7 +131,10 @@ def measure(quick: bool) -> dict[str, Any]:
             named = [e["step"] for e in said if e["name"] in plant.names]
             alarms = [{"step": e["step"], "name": e["name"], "level": e["level"]} for e in said]
             runs.append({"case": name, "seed": seed, "detected_at": min(named, default=None), "alarms": alarms})
-            print(f"  {name}, seed {seed}: {runs[-1]['detected_at'] or '-'} {sorted({a['name'] for a in alarms})}", flush=True)
+            print(
+                f"  {name}, seed {seed}: {runs[-1]['detected_at'] or '-'} {sorted({a['name'] for a in alarms})}",
+                flush=True,
+            )
     planted = [r for r in runs if r["case"] in PLANTS]
     calm = [r for r in runs if r["case"] in HEALTHY]
     rate = sum(r["detected_at"] is not None for r in planted) / len(planted)
@@ -133,6 +157,7 @@ def rows(result: dict[str, Any]) -> list[list[str]]:
         steps = [r["detected_at"] for r in runs if r["detected_at"] is not None]
         names = sorted({a["name"] for r in runs for a in r["alarms"]})
         expected = case in PLANTS
-        share = f"{len(steps)} of {len(runs)}" if expected else f"{sum(bool(r['alarms']) for r in runs)} false alarms in {len(runs)}"
+        false = sum(bool(run["alarms"]) for run in runs)
+        share = f"{len(steps)} of {len(runs)}" if expected else f"{false} false alarms in {len(runs)}"
         lines.append([case, share, f"{median(steps):.0f}" if steps else "-", ", ".join(names) or "-"])
     return lines

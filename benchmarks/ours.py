@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +16,12 @@ from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import Source, open_source
 from dino_core.data.views import Batch, Boxes
+from dino_core.engine import Engine
 from dino_core.evaluation.during import Evaluator
 from dino_core.fit import fit
 from dino_core.loop import Loop
 from dino_core.machine import choose
+from dino_core.objective import Losses
 from dino_core.rundir.write import RunWriter
 from dino_core.schedules import Schedule
 from dino_core.seeds import generator
@@ -61,18 +63,20 @@ def loader_of(config: TrainConfig, source: Source, batch_size: int, cache_mib: i
     )
 
 
-def loading_step(config: TrainConfig, folder: str) -> Callable[[], float]:
-    """A step with loading and crops, as the loop takes it, without telemetry."""
+def loading_steps(config: TrainConfig, folder: str) -> tuple[Engine, Iterator[Losses]]:
+    """Steps with loading and crops, as the loop takes them, without telemetry."""
     engine, schedule, multicrop = build_engine(config), Schedule(config), MultiCrop(config.crops)
     loader = folder_loader(config, folder, config.batch_size, config.data.cache)
-    clock, steps, batches = Stopwatch(engine.device), itertools.count(), loader.prefetch(0, 10**9)
 
-    def once() -> float:
-        step = next(steps)
-        batch = multicrop(next(batches), generator(config.seed, "crops", step))
-        return float(engine.train_step(batch, schedule.at(step), clock).losses.total)
+    def steps() -> Iterator[Losses]:
+        clock = Stopwatch(engine.device)
+        for step, decoded in enumerate(loader.prefetch(0, 10**9)):
+            batch = multicrop(decoded.to(engine.device), generator(config.seed, "crops", step))
+            yield engine.train_step(batch, schedule.at(step), clock).losses
+            if step % config.output.log_every == 0:
+                clock.take(config.output.log_every)
 
-    return once
+    return engine, steps()
 
 
 class StepByStep:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,7 +25,9 @@ Kind = tuple[int, tuple[float, float], float, float]
 
 def kinds(c: Crops) -> tuple[list[Kind], list[Kind]]:
     """The global crops and the local ones."""
-    large = [(c.global_size, c.global_scale, c.global_blur[min(i, 1)], c.solarize[min(i, 1)]) for i in range(c.global_crops)]
+    large = [
+        (c.global_size, c.global_scale, c.global_blur[min(i, 1)], c.solarize[min(i, 1)]) for i in range(c.global_crops)
+    ]
     return large, [(c.local_size, c.local_scale, c.local_blur, 0.0)] * c.local_crops
 
 
@@ -34,35 +37,55 @@ def one_by_one(c: Crops, build: Callable[[Crops, Kind], Callable], prepare: Call
 
     def pipeline(images: Sequence[np.ndarray]) -> Views:
         ready = [prepare(image) for image in images]
-        large, small = (torch.stack([torch.stack([t(image) for image in ready]) for t in group]) for group in transforms)
+        large, small = (
+            torch.stack([torch.stack([t(image) for image in ready]) for t in group]) for group in transforms
+        )
         return large, small
 
     return pipeline
 
 
-def torchvision_pil(c: Crops) -> Pipeline:
+@dataclass(frozen=True)
+class PillowBlur:
+    """A Gaussian blur with a random radius."""
+
+    sigma: tuple[float, float]
+
+    def __call__(self, image: Image.Image) -> Image.Image:
+        return image.filter(ImageFilter.GaussianBlur(random.uniform(*self.sigma)))
+
+
+def pillow_transform(c: Crops, kind: Kind) -> Callable:
     """torchvision's first transforms on Pillow images, blur and solarization by Pillow, as in the code released with DINO."""
     from torchvision import transforms as T
 
-    def blur(image: Image.Image) -> Image.Image:
-        return image.filter(ImageFilter.GaussianBlur(random.uniform(*c.blur_sigma)))
+    size, scale, blurred, solarized = kind
+    return T.Compose(
+        [
+            T.RandomResizedCrop(size, scale, c.ratio, T.InterpolationMode.BICUBIC),
+            T.RandomHorizontalFlip(c.flip),
+            T.RandomApply([T.ColorJitter(c.brightness, c.contrast, c.saturation, c.hue)], c.jitter),
+            T.RandomGrayscale(c.grey),
+            T.RandomApply([PillowBlur(c.blur_sigma)], blurred),
+            T.RandomApply([ImageOps.solarize], solarized),
+            T.ToTensor(),
+            T.Normalize(c.mean, c.std),
+        ]
+    )
 
-    def build(c: Crops, kind: Kind) -> Callable:
-        size, scale, blurred, solarized = kind
-        return T.Compose(
-            [
-                T.RandomResizedCrop(size, scale, c.ratio, T.InterpolationMode.BICUBIC),
-                T.RandomHorizontalFlip(c.flip),
-                T.RandomApply([T.ColorJitter(c.brightness, c.contrast, c.saturation, c.hue)], c.jitter),
-                T.RandomGrayscale(c.grey),
-                T.RandomApply([blur], blurred),
-                T.RandomApply([ImageOps.solarize], solarized),
-                T.ToTensor(),
-                T.Normalize(c.mean, c.std),
-            ]
-        )
 
-    return one_by_one(c, build, Image.fromarray)
+class PillowViews:
+    """A Pillow image to the list of its views, the global ones first."""
+
+    def __init__(self, c: Crops) -> None:
+        self.transforms = [pillow_transform(c, kind) for group in kinds(c) for kind in group]
+
+    def __call__(self, image: Image.Image) -> list[Tensor]:
+        return [transform(image) for transform in self.transforms]
+
+
+def torchvision_pil(c: Crops) -> Pipeline:
+    return one_by_one(c, pillow_transform, Image.fromarray)
 
 
 def torchvision_v2(c: Crops) -> Pipeline:

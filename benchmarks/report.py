@@ -15,7 +15,17 @@ from typing import Any
 from dino_core.machine import cores
 
 RESULTS = Path(__file__).parent / "results"
-LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "lightly", "albumentations", "kornia", "opencv-python-headless")
+LIBRARIES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "numpy",
+    "pillow",
+    "lightly",
+    "albumentations",
+    "kornia",
+    "opencv-python-headless",
+)
 
 
 def threads() -> int:
@@ -23,11 +33,18 @@ def threads() -> int:
     return int(os.environ.get("OMP_NUM_THREADS") or cores())
 
 
-def goal(what: str, measured: float | None, *, at_least: float | None = None, at_most: float | None = None) -> dict[str, Any]:
+def goal(
+    what: str, measured: float | None, *, at_least: float | None = None, at_most: float | None = None
+) -> dict[str, Any]:
     """One sentence of what was promised, and whether it held; `measured` is None where it could not be."""
     wanted = f"≥ {at_least:g}" if at_least is not None else f"≤ {at_most:g}"
     low, high = (-float("inf") if at_least is None else at_least), (float("inf") if at_most is None else at_most)
-    return {"what": what, "goal": wanted, "measured": measured, "met": None if measured is None else low <= measured <= high}
+    return {
+        "what": what,
+        "goal": wanted,
+        "measured": measured,
+        "met": None if measured is None else low <= measured <= high,
+    }
 
 
 def machine() -> dict[str, Any]:
@@ -39,7 +56,7 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "libraries": {name: found for name in LIBRARIES if (found := _version(name))},
         "load_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "date": datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
 
 
@@ -55,7 +72,9 @@ def write(name: str, result: dict[str, Any], folder: Path = RESULTS) -> Path:
 def table(rows: Sequence[Sequence[str]]) -> str:
     """Rows as a Markdown table; the first is its head."""
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
 

@@ -1,14 +1,13 @@
 """The same step as others write it: from lightly's parts, and as a plain loop in the manner of the code released with DINO.
 
-Both get the model from timm, as ours does, and batch the crops by resolution, which is faster than lightly's examples do
-(one forward a view)."""
+Both get the model from timm, as ours does, and batch the crops by resolution; lightly's parts also as in its examples, view by
+view."""
 
 from __future__ import annotations
 
 import copy
 import math
 import warnings
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +19,7 @@ from benchmarks.setting import CLIP, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Sett
 warnings.filterwarnings("ignore", message=".*weight_norm.*")
 
 
-def vit(s: Setting, **extra: bool) -> VisionTransformer:
+def vit(s: Setting, drop_path: float = 0.0) -> VisionTransformer:
     return VisionTransformer(
         img_size=s.global_size,
         patch_size=s.patch,
@@ -29,23 +28,23 @@ def vit(s: Setting, **extra: bool) -> VisionTransformer:
         num_heads=s.heads,
         num_classes=0,
         dynamic_img_size=True,
-        **extra,
+        drop_path_rate=drop_path,
     )
 
 
 class Lightly:
     """lightly's head, loss and momentum update; `step(globals, locals)` with (V B 3 h w) each."""
 
-    def __init__(self, s: Setting) -> None:
+    def __init__(self, s: Setting, by_view: bool = False) -> None:
         from lightly.loss import DINOLoss
         from lightly.models.modules import DINOProjectionHead
         from lightly.models.utils import deactivate_requires_grad
 
+        self.by_view = by_view
         self.student = vit(s)
         self.student_head = DINOProjectionHead(s.dim, s.hidden, s.bottleneck, s.prototypes, freeze_last_layer=1)
-        self.teacher, self.teacher_head = copy.deepcopy(self.student), DINOProjectionHead(
-            s.dim, s.hidden, s.bottleneck, s.prototypes
-        )
+        self.teacher = copy.deepcopy(self.student)
+        self.teacher_head = DINOProjectionHead(s.dim, s.hidden, s.bottleneck, s.prototypes)
         self.teacher_head.load_state_dict(self.student_head.state_dict())
         deactivate_requires_grad(self.teacher)
         deactivate_requires_grad(self.teacher_head)
@@ -59,22 +58,32 @@ class Lightly:
         update_momentum(self.student, self.teacher, m=MOMENTUM)
         update_momentum(self.student_head, self.teacher_head, m=MOMENTUM)
         with torch.no_grad():
-            teacher = self.teacher_head(self.teacher(large.flatten(0, 1))).chunk(len(large))
-        cls = torch.cat([self.student(x.flatten(0, 1)) for x in (large, small)])
-        student = self.student_head(cls).chunk(len(large) + len(small))
-        loss = self.criterion(list(teacher), list(student), epoch=10)
+            teacher = self.outputs(self.teacher, self.teacher_head, [large])
+        student = self.outputs(self.student, self.student_head, [large, small])
+        loss = self.criterion(teacher, student, epoch=10)
         loss.backward()
         self.student_head.cancel_last_layer_gradients(current_epoch=10)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return loss.item()
 
+    def outputs(self, backbone: nn.Module, head: nn.Module, views: list[Tensor]) -> list[Tensor]:
+        """Of each view."""
+        if self.by_view:
+            return [head(backbone(view)) for group in views for view in group]
+        cls = torch.cat([backbone(group.flatten(0, 1)) for group in views])
+        return list(head(cls).chunk(sum(map(len, views))))
+
 
 class PlainHead(nn.Module):
     def __init__(self, s: Setting) -> None:
         super().__init__()
         self.mlp = nn.Sequential(
-            nn.Linear(s.dim, s.hidden), nn.GELU(), nn.Linear(s.hidden, s.hidden), nn.GELU(), nn.Linear(s.hidden, s.bottleneck)
+            nn.Linear(s.dim, s.hidden),
+            nn.GELU(),
+            nn.Linear(s.hidden, s.hidden),
+            nn.GELU(),
+            nn.Linear(s.hidden, s.bottleneck),
         )
         self.last = nn.utils.weight_norm(nn.Linear(s.bottleneck, s.prototypes, bias=False))
         self.last.weight_g.data.fill_(1)
@@ -87,20 +96,20 @@ class PlainHead(nn.Module):
 class PlainNetwork(nn.Module):
     """One pass of the backbone for each resolution, one of the head for all crops."""
 
-    def __init__(self, s: Setting) -> None:
+    def __init__(self, s: Setting, drop_path: float = 0.0) -> None:
         super().__init__()
-        self.backbone, self.head = vit(s), PlainHead(s)
+        self.backbone, self.head = vit(s, drop_path), PlainHead(s)
 
     def forward(self, crops: list[Tensor]) -> Tensor:
         return self.head(torch.cat([self.backbone(x) for x in crops]))
 
 
 class Plain:
-    """A loop over crops, parameters and pairs of views where the released code has one."""
+    """A loop over crops, parameters and pairs of views where the released code has one.  bf16 on a GPU, float32 on a CPU."""
 
-    def __init__(self, s: Setting, device: str = "cpu", network: Callable[[Setting], nn.Module] = PlainNetwork) -> None:
+    def __init__(self, s: Setting, device: str = "cpu", drop_path: float = 0.0) -> None:
         self.views, self.autocast = 2 + s.local_crops, torch.autocast(device, torch.bfloat16, enabled=device != "cpu")
-        self.student, self.teacher = network(s).to(device), network(s).to(device)
+        self.student, self.teacher = PlainNetwork(s, drop_path).to(device), PlainNetwork(s).to(device)
         self.teacher.load_state_dict(self.student.state_dict())
         self.teacher.requires_grad_(False)
         self.centre = torch.zeros(1, s.prototypes, device=device)

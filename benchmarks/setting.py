@@ -52,18 +52,18 @@ class Setting:
     def _patches(self, size: int) -> float:
         return 2 * (size // self.patch) ** 2 * 3 * self.patch**2 * self.dim
 
-    def config(self) -> TrainConfig:
-        """The same step as a config of ours."""
+    def config(self, machine: Machine | None = None, drop_path: float = 0.0) -> TrainConfig:
+        """The same step as a config of ours; float32 on the CPU unless `machine` says otherwise."""
         return TrainConfig(
             steps=1000,
             batch_size=self.images,
             crops=Crops(global_size=self.global_size, local_size=self.local_size, local_crops=self.local_crops),
-            backbone=Backbone(patch=self.patch, dim=self.dim, depth=self.depth, heads=self.heads, drop_path=0.0),
+            backbone=Backbone(patch=self.patch, dim=self.dim, depth=self.depth, heads=self.heads, drop_path=drop_path),
             head=Head(prototypes=self.prototypes, hidden=self.hidden, bottleneck=self.bottleneck),
             schedules=Schedules(
                 lr_warmup=0.1, momentum=(MOMENTUM, 1.0), teacher_temperature=(0.04, 0.04), last_layer_frozen=0.0
             ),
-            machine=Machine(device="cpu", precision="fp32"),
+            machine=machine or Machine(device="cpu", precision="fp32"),
         )
 
 
@@ -71,6 +71,8 @@ FULL = Setting(32, global_size=64, local_size=32, local_crops=4, patch=8, dim=19
 """8.3 GFLOP an image: a network between a laptop's and ViT-S."""
 QUICK = Setting(4, 16, 8, local_crops=2, patch=8, dim=32, depth=2, heads=2, prototypes=64, hidden=64, bottleneck=16)
 """To see that everything works."""
+GPU = Setting(64, global_size=224, local_size=96, local_crops=8, patch=16, dim=384, depth=12, heads=6, prototypes=65536)
+"""ViT-S/16 as in the paper's recipe, on one GPU."""
 
 
 def setting(quick: bool) -> Setting:

@@ -63,14 +63,29 @@ def measure(quick: bool) -> dict[str, Any]:
 def shares(pairs: list[dict[str, list[float]]]) -> dict[str, float]:
     """Extra seconds of a line and of the heavy monitors, and their share of training."""
     plain = statistics.median(before for turn in pairs for before, _ in turn.values())
-    extra = {kind: statistics.median(after - before for before, after in (turn[kind] for turn in pairs)) for kind in KINDS}
+    extra = {
+        kind: statistics.median(after - before for before, after in (turn[kind] for turn in pairs)) for kind in KINDS
+    }
     lines = HEAVY_EVERY // LOG_EVERY - 1
     share = (lines * extra["line"] + extra["heavy"]) / (HEAVY_EVERY * plain)
-    return {"plain_step": plain, "line": extra["line"], "heavy": extra["heavy"], "noise": extra["plain"], "share": share}
+    return {
+        "plain_step": plain,
+        "line": extra["line"],
+        "heavy": extra["heavy"],
+        "noise": extra["plain"],
+        "share": share,
+    }
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:
-    head = ["telemetry", "plain step, ms", "a line more, ms", "heavy monitors more, ms", "noise, ms", "share of training"]
+    head = [
+        "telemetry",
+        "plain step, ms",
+        "a line more, ms",
+        "heavy monitors more, ms",
+        "noise, ms",
+        "share of training",
+    ]
     cells = [[1000 * c[key] for key in ("plain_step", "line", "heavy", "noise")] for c in result["cost"].values()]
     return [head] + [
         [name, *(f"{cell:.1f}" for cell in row), f"{100 * cost['share']:.2f} %"]

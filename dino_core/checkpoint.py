@@ -75,7 +75,9 @@ def restore(folder: Path, engine: Engine, recorder: Recorder) -> dict[str, Any]:
             dcp.load(state_of(engine, recorder), checkpoint_id=folder / "state", no_dist=not parallel.active())
         return json.loads((folder / "state" / LOOP).read_text())
     except (CheckpointException, OSError, ValueError, KeyError, RuntimeError) as error:
-        raise RunError(f"{folder / 'state'} can't be resumed from: {error}. Try `dino-lab fork` from another step.") from error
+        raise RunError(
+            f"{folder / 'state'} can't be resumed from: {error}. Try `dino-lab fork` from another step."
+        ) from error
 
 
 def start_from_teacher(folder: Path, engine: Engine) -> None:
@@ -85,7 +87,9 @@ def start_from_teacher(folder: Path, engine: Engine) -> None:
         own = network.state_dict()
         missing = [k for k, v in source.state_dict().items() if k not in own or own[k].shape != v.shape]
         if missing:
-            raise RunError(f"{folder} does not fit this config: {missing[0]} differs. Change backbone and head in a new run.")
+            raise RunError(
+                f"{folder} does not fit this config: {missing[0]} differs. Change backbone and head in a new run."
+            )
         network.load_state_dict(source.state_dict())
     stored = load_file(folder / "teacher.safetensors")
     own_state = engine.objective.state_dict()

@@ -43,7 +43,9 @@ def _length(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
         raise ConfigError("how long should the run be? Give --steps or --epochs.")
     an_epoch = images // config.batch_size
     steps = max(1, round(config.epochs * an_epoch))
-    said.append(f"{steps} steps: {config.epochs:g} epochs of {an_epoch} steps ({images} images, batch {config.batch_size})")
+    said.append(
+        f"{steps} steps: {config.epochs:g} epochs of {an_epoch} steps ({images} images, batch {config.batch_size})"
+    )
     return replace(config, steps=steps)
 
 
@@ -51,7 +53,9 @@ def _prototypes(config: TrainConfig, images: int, said: list[str]) -> TrainConfi
     if config.head.prototypes is not None:
         return config
     prototypes = 2 ** round(math.log2(min(max(images / 16, 256), 65536)))
-    said.append(f"{prototypes} prototypes: the power of two nearest to one for every 16 of {images} images, at most 65536")
+    said.append(
+        f"{prototypes} prototypes: the power of two nearest to one for every 16 of {images} images, at most 65536"
+    )
     return replace(config, head=replace(config.head, prototypes=prototypes))
 
 
@@ -62,10 +66,11 @@ def _schedules(config: TrainConfig, images: int, said: list[str]) -> TrainConfig
         now = replace(now, lr_warmup=share)
         said.append(f"learning rate warms up over {share * steps:.0f} steps: a twentieth of the run, at least 20")
     if now.momentum is None:
-        half_life = min(max(steps / 25, 5), 173)
+        half_life = min(max(steps / 25, 69), 173)  # faster teachers collapsed within 20 steps (LOG.md)
         start = round(2 ** (-1 / half_life), 4)
         now = replace(now, momentum=(start, 1.0))
-        said.append(f"teacher momentum {start:g} to 1: half its memory is {half_life:.0f} steps, a twenty-fifth of the run")
+        memory = f"half its memory is {half_life:.0f} steps, a twenty-fifth of the run but 69 to 173"
+        said.append(f"teacher momentum {start:g} to 1: {memory}")
     if now.teacher_temperature is None:
         size = math.log(min(max(images, 20_000), IMAGENET_IMAGES) / 20_000) / math.log(IMAGENET_IMAGES / 20_000)
         low, high = round(0.03 + 0.01 * size, 3), round(0.04 + 0.03 * size, 3)

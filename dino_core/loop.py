@@ -253,12 +253,16 @@ class Loop:
             return stop, save
         if not now:
             return False, False
-        wishes = parallel.global_max(torch.tensor([stop, save], dtype=torch.float32, device=self.engine.device)).tolist()
+        wishes = parallel.global_max(
+            torch.tensor([stop, save], dtype=torch.float32, device=self.engine.device)
+        ).tolist()
         return bool(wishes[0]), bool(wishes[1])
 
     def ended(self, steps: int) -> str:
         status = "failed" if self.failure else "finished" if self.step >= steps else "stopped"
-        why = {"failed": self.failure, "stopped": self.asked_to_stop or "another rank was asked to stop"}.get(status, "")
+        why = {"failed": self.failure, "stopped": self.asked_to_stop or "another rank was asked to stop"}.get(
+            status, ""
+        )
         self.event(status, **({"why": why} if why else {}))
         if self.writer is not None:
             self.writer.update(status=status)

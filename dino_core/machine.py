@@ -41,7 +41,9 @@ def choose(machine: Machine) -> tuple[Machine, list[str]]:
     threads = machine.threads or (cores() if cores() <= 2 else cores() - 1)
     if device == "cpu":
         torch.set_num_threads(threads)
-        said.append(f"{threads} of {cores()} CPU threads; {os.environ.get('OMP_WAIT_POLICY', 'default').lower()} waiting")
+        said.append(
+            f"{threads} of {cores()} CPU threads; {os.environ.get('OMP_WAIT_POLICY', 'default').lower()} waiting"
+        )
     precision = machine.precision
     if precision is None:
         precision, why = _fastest_precision(torch.device(device))

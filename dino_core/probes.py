@@ -58,7 +58,12 @@ def save_images(path: Path, images: LabelledImages) -> None:
 
 
 def save_probe(
-    path: Path | None, networks: dict[str, Network], images: LabelledImages, config: TrainConfig, device: torch.device, step: int
+    path: Path | None,
+    networks: dict[str, Network],
+    images: LabelledImages,
+    config: TrainConfig,
+    device: torch.device,
+    step: int,
 ) -> None:
     """What each network (`teacher`, `student`) says about the images, in half precision (rundir/FORMAT.md, probes).
 

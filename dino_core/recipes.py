@@ -18,7 +18,7 @@ def tiny() -> TrainConfig:
     dino-lab train tiny"""
     return TrainConfig(
         recipe="tiny",
-        steps=1500,
+        steps=700,
         batch_size=48,
         crops=Crops(
             global_size=48,
@@ -40,7 +40,7 @@ def tiny() -> TrainConfig:
         objective=Dino(koleo_weight=0.05),
         optim=Optim(lr=1e-3, lr_rule="none", final_lr=1e-5),
         schedules=Schedules(last_layer_frozen=0.015),
-        evaluation=Evaluation(size=64, train_images=1000, test_images=400),
+        evaluation=Evaluation(every=70, size=64, train_images=1000, test_images=400),
     )
 
 
@@ -144,7 +144,8 @@ def resnet50_dino() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
-    recipe.__name__: recipe for recipe in (tiny, gallery, vits16_dino, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino)
+    recipe.__name__: recipe
+    for recipe in (tiny, gallery, vits16_dino, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino)
 }
 
 

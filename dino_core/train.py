@@ -108,7 +108,9 @@ def resume(run: Path) -> str:
         said.insert(0, f"resumed at step {step} of {config.steps}")
     else:  # it died before its first checkpoint
         step = parent["step"] if parent else 0
-        said.insert(0, begin_from(Parent(Path(parent["path"]), step, {}), engine, recorder) if parent else "begins again")
+        said.insert(
+            0, begin_from(Parent(Path(parent["path"]), step, {}), engine, recorder) if parent else "begins again"
+        )
     evaluator = Evaluator.of(config, source)
     writer = None
     if parallel.is_writer():
@@ -222,7 +224,9 @@ def train_on(
 def per_rank(config: TrainConfig) -> int:
     world = parallel.world_size()
     if config.batch_size % world:
-        raise ConfigError(f"a batch of {config.batch_size} can't be split over {world} ranks evenly; change --batch-size.")
+        raise ConfigError(
+            f"a batch of {config.batch_size} can't be split over {world} ranks evenly; change --batch-size."
+        )
     return config.batch_size // world
 
 

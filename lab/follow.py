@@ -66,7 +66,7 @@ class Follower:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._read_at = -math.inf
-        self._events_byte = 0
+        self._metrics_byte, self._events_byte, self._generation = 0, 0, -1
         self._forget_metrics()
         self.events: list[dict[str, Any]] = []
         self._skipped_images = 0
@@ -85,9 +85,7 @@ class Follower:
             seen = hashlib.sha256(json.dumps({k: v for k, v in head.items() if k != "now"}).encode()).hexdigest()[:10]
             now = f"{self._generation}.{self._lines}.{len(self.events)}.{seen}"
             before = _cursor(cursor)
-            fits = before is not None and before[0] == self._generation and before[1] <= self._lines
-            fits = fits and before[2] <= len(self.events)
-            if before is None or not fits:
+            if before is None or not self._knows(*before[:3]):
                 told = [event for event in self.events if event.get("event") not in SILENT_KINDS][-TOLD_EVENTS:]
                 head["catalogue"] = self._about.get("metrics") or {}
                 return {"cursor": now, "reset": True, "changed": True, "head": head, "events": told,
@@ -97,6 +95,10 @@ class Follower:
             told = [e for e in self.events[event:] if e.get("event") not in SILENT_KINDS]
             return {"cursor": now, "reset": False, "changed": now != cursor, "head": head if said != seen else None,
                     "events": told, "curves": {name: points for name, points in new.items() if points[0]}}  # fmt: skip
+
+    def _knows(self, generation: int, line: int, event: int) -> bool:
+        """Whether a cursor is a place in what was read."""
+        return generation == self._generation and 0 <= line <= self._lines and 0 <= event <= len(self.events)
 
     def diagnosis(self) -> dict[str, Any] | None:
         """The last finding (`Run.diagnosis`)."""
@@ -112,7 +114,6 @@ class Follower:
         if following < self._metrics_byte:
             self._forget_metrics()
             rows, following = read.read_table(self.path / METRICS)
-            self._generation += 1
         self._metrics_byte = following
         for row in rows:
             self._take(row)
@@ -122,13 +123,16 @@ class Follower:
             events, following = read.read_table(self.path / EVENTS)
         self._events_byte = following
         self.events += events
-        self._told_diagnosis = next((e for e in reversed(events) if e.get("event") == "diagnosis"), self._told_diagnosis)
+        self._told_diagnosis = next(
+            (e for e in reversed(events) if e.get("event") == "diagnosis"), self._told_diagnosis
+        )
         self._skipped_images += sum(event.get("event") == "skipped_image" for event in events)
         self._read_at = time.monotonic()
 
     def _forget_metrics(self) -> None:
         self.curves: dict[str, Curve] = {}
-        self._metrics_byte = self._lines = self._generation = 0
+        self._metrics_byte, self._lines = 0, 0
+        self._generation += 1
         self._segment, self.step = 0, 0
         self._own_diagnosis: Any = None
         self._own_findings: list[dict[str, Any]] = []
@@ -191,6 +195,7 @@ class Follower:
         """What the page says about the run above its curves."""
         about, config = self._about, self._config()
         backbone = config.get("backbone") or {}
+        objective = config.get("objective") or {}
         steps, rate = about.get("steps"), self._last("images_per_second")
         batch = config.get("batch_size")
         status = read.status(self.path)
@@ -206,7 +211,7 @@ class Follower:
             "images_per_second": rate, "seconds_left": left, "seconds": self._last("seconds"),
             "updated": read.last_change(self.path), "now": time.time(), "prototypes": self.prototypes,
             "depth": backbone.get("depth"), "heads": backbone.get("heads"), "patch": backbone.get("patch"),
-            "registers": backbone.get("registers"), "student_temperature": (config.get("objective") or {}).get("student_temperature"),
+            "registers": backbone.get("registers"), "student_temperature": objective.get("student_temperature"),
             "backbone": backbone.get("name"), "dim": backbone.get("dim"),
             "source": (config.get("data") or {}).get("source"), "probes": read.probes(self.path),
             "checkpoints": read.checkpoints(self.path), "skipped_images": self._skipped_images,
@@ -254,5 +259,3 @@ def _decimated(curve: Curve, points: int) -> list[list[Any]]:
 def _after(curve: Curve, line: int) -> list[list[Any]]:
     start = bisect_right(curve.lines, line)
     return [list(curve.steps[start:]), _numbers(np.array(curve.values[start:]))]
-
-

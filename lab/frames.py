@@ -24,7 +24,10 @@ Mode = Literal["joint", "image"]
 
 def images(shown: ProbeImages) -> bytes:
     """`images` (I Y X 3) and `labels`; `masks` (I Y X) where there are any."""
-    tensors = {"images": np.ascontiguousarray(shown.images.transpose(0, 2, 3, 1)), "labels": shown.labels.astype(np.int32)}
+    tensors = {
+        "images": np.ascontiguousarray(shown.images.transpose(0, 2, 3, 1)),
+        "labels": shown.labels.astype(np.int32),
+    }
     if shown.masks is not None:
         tensors["masks"] = (shown.masks > 0).astype(np.uint8)
     return save(tensors)
@@ -41,7 +44,9 @@ def features(probe: Probe, network: Network = "teacher") -> bytes:
     return save({"patches": integers, "scale": scale}, _said(probe.grid, step=probe.step))
 
 
-def components(run: Run, step: int, anchor: int, mode: Mode, *, only_foreground: bool, network: Network = "teacher") -> bytes:
+def components(
+    run: Run, step: int, anchor: int, mode: Mode, *, only_foreground: bool, network: Network = "teacher"
+) -> bytes:
     """`scores` (I N 3) float32 in units of their own spread, and `above` (I N): positive where the patch is foreground.
 
     Scores are turned towards those of the checkpoint `anchor`, so that a colour keeps its meaning through training."""
@@ -55,7 +60,9 @@ def components(run: Run, step: int, anchor: int, mode: Mode, *, only_foreground:
             scores, rotation = _aligned(scores, reference, mode)
             angle = float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
     tensors = {"scores": scores.astype(np.float32), "above": above.astype(np.float32)}
-    return save(tensors, _said(probe.grid, step=step, anchor=anchor, explained=explained.round(4).tolist(), angle=round(angle)))
+    return save(
+        tensors, _said(probe.grid, step=step, anchor=anchor, explained=explained.round(4).tolist(), angle=round(angle))
+    )
 
 
 def _aligned(scores: np.ndarray, reference: np.ndarray, mode: Mode) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +74,7 @@ def _aligned(scores: np.ndarray, reference: np.ndarray, mode: Mode) -> tuple[np.
 
 
 @lru_cache(maxsize=128)
-def _scores(file: str, stamp: int, network: Network, mode: Mode, only_foreground: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _scores(file: str, stamp: int, network: Network, mode: Mode, only_foreground: bool) -> tuple[np.ndarray, ...]:
     """Scores over their standard deviation, foreground, and explained variance; the file's stamp makes the key."""
     probe = Probe(Path(file))
     patches = _patches(probe, network).astype(np.float32)
@@ -86,7 +93,9 @@ def _scores(file: str, stamp: int, network: Network, mode: Mode, only_foreground
 
 def _patches(probe: Probe, network: Network) -> np.ndarray:
     if probe.file.stat().st_size > LARGEST:
-        raise RunError(f"the probe of step {probe.step} has {probe.file.stat().st_size >> 20} MiB; a page shows up to 512.")
+        raise RunError(
+            f"the probe of step {probe.step} has {probe.file.stat().st_size >> 20} MiB; a page shows up to 512."
+        )
     return probe.read(f"{network}.patches")
 
 

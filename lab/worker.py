@@ -46,7 +46,9 @@ class Worker:
         entry = cache.entry("attention", key, layer)
         known = cache.load(entry)
         if known is None:
-            answer = self.ask({"do": "attention", "run": str(run.path), "step": step, "layer": layer, "entry": str(entry)})
+            answer = self.ask(
+                {"do": "attention", "run": str(run.path), "step": step, "layer": layer, "entry": str(entry)}
+            )
             known = cache.load(Path(answer["entry"]))
         if known is None:
             raise RunError(f"attention was computed, but {entry.parent} could not keep it: is the disk full?")

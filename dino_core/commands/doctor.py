@@ -33,7 +33,9 @@ def main(arguments: list[str]) -> int:
         there = importlib.util.find_spec(package) is not None
         found = importlib.metadata.version(package) if there else f"not installed; needed for {purpose}"
         print(f"  {'ok  ' if there else 'none'}  {package:14} {found}")
-    print("everything needed for training works" if healthy else "something needed for training does not work, see FAIL")
+    print(
+        "everything needed for training works" if healthy else "something needed for training does not work, see FAIL"
+    )
     return 0 if healthy else 1
 
 

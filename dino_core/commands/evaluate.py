@@ -17,7 +17,9 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("model", help="a run, a checkpoint folder of one, a file of weights, or a timm name")
     parser.add_argument("--data.source", dest="source", default="", help="labelled images; by default the run's own")
-    parser.add_argument("--data.validation", dest="validation", help="images to test on; by default the source's test half")
+    parser.add_argument(
+        "--data.validation", dest="validation", help="images to test on; by default the source's test half"
+    )
     parser.add_argument("--which", choices=("teacher",), default="teacher")
     parser.add_argument("--at", type=int, metavar="STEP", help="checkpoint of the run; the newest by default")
     parser.add_argument("--size", type=int, help="side of the images in pixels")
@@ -52,7 +54,9 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     run = next((p for p in (Path(options.model), *Path(options.model).parents) if (p / "config.json").is_file()), None)
     config = read_config(run) if run else None
     if not options.source and config is None:
-        raise DataError("which images? Give --data.source, a folder of labelled images, `shapes`, or `torchvision:CIFAR10`.")
+        raise DataError(
+            "which images? Give --data.source, a folder of labelled images, `shapes`, or `torchvision:CIFAR10`."
+        )
     data = Data(source=options.source, validation=options.validation)
     if config is not None and not options.source:
         data = config.data

@@ -26,7 +26,9 @@ def main(arguments: list[str]) -> int:
     step = chosen(known.run, known.at)
     options = parsed(config, rest, f"dino-lab fork {known.run}")
     if options.config.steps is not None and options.config.steps <= step:
-        raise RunError(f"the fork begins at step {step} and would end at {options.config.steps}; give a larger --steps.")
+        raise RunError(
+            f"the fork begins at step {step} and would end at {options.config.steps}; give a larger --steps."
+        )
     changed = differences(config, options.config)
 
     from dino_core.train import Parent, start

@@ -47,14 +47,18 @@ class Evaluator:
         return found
 
     def knn(self, network: Network, device: torch.device) -> float:
-        train, test = (look(network, part, self.config, device, attend=False)[0].cls for part in (self.train, self.test))
+        train, test = (
+            look(network, part, self.config, device, attend=False)[0].cls for part in (self.train, self.test)
+        )
         labels = self.train.labels.to(device)
         predicted = knn(train.float(), labels, test.float(), k=self.config.evaluation.neighbours)
         return accuracy(predicted, self.test.labels.to(device))
 
     def baselines(self, untrained: dict[str, float]) -> dict[str, float]:
         """What any claim has to pass: raw pixels, the untrained network, the best centred box, everything marked as object."""
-        found = {f"{name.replace('/', '_')}_untrained": value for name, value in untrained.items() if "head_" not in name}
+        found = {
+            f"{name.replace('/', '_')}_untrained": value for name, value in untrained.items() if "head_" not in name
+        }
         if self.train.labelled and self.test.labelled:
             raw = [F.adaptive_avg_pool2d(part.images.float(), RAW).flatten(1) for part in (self.train, self.test)]
             mean = raw[0].mean(0)

@@ -48,7 +48,9 @@ def read_images(source: Source, count: int, size: int, seed: int = 0) -> Labelle
         labels.append(sample.label)
         if sample.mask is not None:
             masks.append(_square(sample.mask.astype(np.uint8) * 255, size, Image.Resampling.NEAREST) > 127)
-    stacked = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else torch.empty(0, 3, size, size)
+    stacked = (
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else torch.empty(0, 3, size, size)
+    )
     every_mask = torch.from_numpy(np.stack(masks)) if masks and len(masks) == len(images) else None
     return LabelledImages(stacked.to(torch.uint8), torch.tensor(labels, dtype=torch.int64), every_mask)
 

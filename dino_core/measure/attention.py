@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from dino_core.measure.collapse import entropy
-from dino_core.measure.precision import at_least_fp32
+from dino_core.precision import at_least_fp32
 
 
 def head_entropy(attention: Float[Tensor, "B H N"]) -> Float[Tensor, " H"]:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dino_core.measure.precision import at_least_fp32
+from dino_core.precision import at_least_fp32
 
 
 def entropy(probabilities: Float[Tensor, "*axes K"]) -> Float[Tensor, "*axes"]:
@@ -28,9 +28,7 @@ def entropy_of_logits(logits: Float[Tensor, "*axes K"], temperature: float) -> F
     return entropy((at_least_fp32(logits) / temperature).softmax(-1))
 
 
-def kl(
-    student: Float[Tensor, "S B K"], targets: Float[Tensor, "T B K"], temperature: float = 0.1
-) -> Float[Tensor, ""]:
+def kl(student: Float[Tensor, "S B K"], targets: Float[Tensor, "T B K"], temperature: float = 0.1) -> Float[Tensor, ""]:
     """How much the student still has to learn from the teacher: the part of the loss that can fall.
 
         KL(t || s) = sum_k t_k (log t_k - log s_k),    s = softmax(student / temperature)

@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from dino_core.measure.precision import at_least_fp32
+from dino_core.precision import at_least_fp32
 
 
 def feature_std(x: Float[Tensor, "N D"]) -> Float[Tensor, ""]:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from dino_core.measure.precision import fp64
+from dino_core.precision import fp64
 
 
 def singular_values(x: Float[Tensor, "N D"], centred: bool = False) -> Float[Tensor, " R"]:

@@ -17,7 +17,7 @@ from torch import nn
 from dino_core.model.backbone import Backbone
 from dino_core.model.featuremap import FeatureMap
 from dino_core.model.positions import PositionedVit, Resampling
-from dino_core.model.ropevit import RopeVit
+from dino_core.model.ropevit import FeedForward, RopeVit
 from dino_core.model.vit import Vit
 
 
@@ -83,7 +83,7 @@ class RotaryVit:
     """Side in pixels."""
     hidden: int
     """Features inside the MLP; of the gated half in SwiGLU."""
-    ffn: Literal["mlp", "swiglu"] = "mlp"
+    ffn: FeedForward = "mlp"
     registers: int = 4
     qkv_bias: bool = True
     masked_key_bias: bool = True

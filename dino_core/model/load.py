@@ -91,7 +91,9 @@ def _from_folder(folder: Path, which: Which, heads: int | None) -> Backbone:
 
 def _teacher(folder: Path, which: Which) -> Backbone:
     if which != "teacher":
-        raise CheckpointError(f"{folder} keeps the teacher alone for readers; the {which} can only be trained on (resume).")
+        raise CheckpointError(
+            f"{folder} keeps the teacher alone for readers; the {which} can only be trained on (resume)."
+        )
     return load_teacher(folder).backbone
 
 

@@ -19,6 +19,9 @@ from dino_core.model.rotary import Rotary, rotated
 from dino_core.model.tokens import Tokens
 
 
+FeedForward = Literal["mlp", "swiglu", "geglu"]
+
+
 class Attention(nn.Module):
     """Self-attention whose queries and keys are rotated.
 
@@ -66,6 +69,13 @@ def key_bias_mask(dim: int) -> Float[Tensor, "_"]:
     return torch.tensor([1.0, 0.0, 1.0]).repeat_interleave(dim)
 
 
+def feed_forward(kind: FeedForward, dim: int, hidden: int) -> nn.Module:
+    """Two linear maps with GELU between, or three: (gate(x W₁) ∘ x W₂) W₃, the gate SiLU or GELU (Shazeer 2020)."""
+    if kind == "mlp":
+        return Mlp(dim, hidden)
+    return SwiGLU(dim, hidden, act_layer=nn.SiLU if kind == "swiglu" else nn.GELU)
+
+
 class Block(nn.Module):
     """x + scale · attention(norm(x)), then the same with the MLP."""
 
@@ -75,7 +85,7 @@ class Block(nn.Module):
         heads: int,
         hidden: int,
         *,
-        ffn: Literal["mlp", "swiglu"],
+        ffn: FeedForward,
         qkv_bias: bool,
         masked_key_bias: bool,
         layer_scale: float | None,
@@ -86,7 +96,7 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attn = Attention(dim, heads, qkv_bias=qkv_bias, masked_key_bias=masked_key_bias)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
-        self.mlp = Mlp(dim, hidden) if ffn == "mlp" else SwiGLU(dim, hidden)
+        self.mlp = feed_forward(ffn, dim, hidden)
         scaled = layer_scale is not None
         self.ls1, self.ls2 = (LayerScale(dim, layer_scale) if scaled else nn.Identity() for _ in range(2))
         self.drop_path1, self.drop_path2 = (DropPath(drop_path) if drop_path else nn.Identity() for _ in range(2))
@@ -112,7 +122,7 @@ class RopeVit(Backbone):
         heads: int,
         patch: int,
         hidden: int,
-        ffn: Literal["mlp", "swiglu"] = "mlp",
+        ffn: FeedForward = "mlp",
         registers: int = 4,
         qkv_bias: bool = True,
         masked_key_bias: bool = True,

@@ -42,7 +42,9 @@ class Rotary(nn.Module):
         `rescale`: the same for both axes together (2 in the released models)."""
         super().__init__()
         if head_dim % 4:
-            raise ConfigError(f"rotary positions turn pairs on two axes: {head_dim} features a head are no multiple of 4.")
+            raise ConfigError(
+                f"rotary positions turn pairs on two axes: {head_dim} features a head are no multiple of 4."
+            )
         self.register_buffer("periods", periods(head_dim, base))
         self.shift, self.jitter, self.rescale = shift, jitter, rescale
 
@@ -53,9 +55,7 @@ class Rotary(nn.Module):
     def forward(self, rows: int, columns: int) -> Float[Tensor, "2 N d"]:
         """sin and cos; the second half of d repeats the first, which has the vertical angles, then the horizontal."""
         turns = self.periods if self.periods.dtype == torch.float64 else self.periods.float()
-        y, x = (
-            (torch.arange(n, device=turns.device, dtype=turns.dtype) + 0.5) / n * 2 - 1 for n in (rows, columns)
-        )
+        y, x = ((torch.arange(n, device=turns.device, dtype=turns.dtype) + 0.5) / n * 2 - 1 for n in (rows, columns))
         position = torch.cartesian_prod(y, x)  # N 2
         if self.training:
             position = self._moved(position)

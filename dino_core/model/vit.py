@@ -69,14 +69,14 @@ class Vit(Backbone):
         return Tokens(cls[:, 0], registers, patches, self.grid(images))
 
     def cls(self, images: Float[Tensor, "B 3 h w"]) -> Float[Tensor, "B D"]:
-        """The class token alone: in the last block nothing else is asked, looks anywhere or goes through the MLP."""
+        """The class token alone: in the last block nothing else asks, is asked for key and value, or goes through the MLP."""
         *blocks, last = self.model.blocks
         if not is_plain(last) or isinstance(last.attn.qkv.weight, DTensor):  # sharded blocks gather as a whole
             return self(images).cls
         x = self._embed(images, None)
         for block in blocks:
             x = block(x)
-        return self.model.norm(class_token_of(last, x))[:, 0]
+        return self.model.norm(class_token_of(last, x))
 
     def attention(self, images: Float[Tensor, "B 3 h w"], layer: int = -1) -> Float[Tensor, "B H Q Q"]:
         """softmax(q kᵀ / √d) of one layer, from the q and k its block computes, since fused kernels keep no map."""
@@ -116,18 +116,27 @@ class Vit(Backbone):
 
 
 def is_plain(block: nn.Module) -> bool:
-    """Whether a block is timm's own, attends without a gate, and so does what `class_token_of` repeats."""
-    return type(block) is Block and type(block.attn) is Attention and getattr(block.attn, "gate", None) is None
+    """Whether a block is timm's own, attends without gate or norms of q and k, and so does what `class_token_of` repeats."""
+    if type(block) is not Block or type(block.attn) is not Attention or getattr(block.attn, "gate", None) is not None:
+        return False
+    return isinstance(block.attn.q_norm, nn.Identity) and isinstance(block.attn.k_norm, nn.Identity)
 
 
-def class_token_of(block: Any, x: Float[Tensor, "B Q D"]) -> Float[Tensor, "B 1 D"]:
-    """What a block makes of the first token; keys and values come from all of them."""
+def class_token_of(block: Any, x: Float[Tensor, "B Q D"]) -> Float[Tensor, "B D"]:
+    """What a block makes of the first token.
+
+    With one query q a head, keys and values of the other tokens y need not be formed:
+
+        <q, W_k y + b_k> = <W_kᵀ q, y> + constant;    sum_n a_n (W_v y_n + b_v) = W_v sum_n a_n y_n + b_v
+
+    and softmax takes no notice of a constant."""
     attn, y = block.attn, block.norm1(x)
-    weight, bias = attn.qkv.weight, attn.qkv.bias
-    dim = weight.shape[0] // 3
-    q = F.linear(y[:, :1], weight[:dim], None if bias is None else bias[:dim])
-    k, v = F.linear(y, weight[dim:], None if bias is None else bias[dim:]).chunk(2, dim=-1)
-    q, k, v = (t.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for t in (q, k, v))  # B H Q d
-    seen = F.scaled_dot_product_attention(attn.q_norm(q), attn.k_norm(k), v, scale=attn.scale)
-    token = x[:, :1] + block.drop_path1(block.ls1(attn.proj(attn.norm(seen.transpose(1, 2).flatten(2)))))
+    to_query, to_key, to_value = attn.qkv.weight.chunk(3)
+    query_bias, _, value_bias = (None,) * 3 if attn.qkv.bias is None else attn.qkv.bias.chunk(3)
+    q = attn.scale * F.linear(y[:, 0], to_query, query_bias).unflatten(-1, (attn.num_heads, -1))  # B H d
+    q = torch.einsum("bhd,hdf->bhf", q, to_key.unflatten(0, (attn.num_heads, -1)))  # B H D
+    mixed = (q @ y.mT).softmax(-1) @ y  # B H D
+    seen = torch.einsum("bhf,hdf->bhd", mixed, to_value.unflatten(0, (attn.num_heads, -1))).flatten(1)
+    seen = seen if value_bias is None else seen + value_bias
+    token = x[:, 0] + block.drop_path1(block.ls1(attn.proj(attn.norm(seen))))
     return token + block.drop_path2(block.ls2(block.mlp(block.norm2(token))))

@@ -10,9 +10,9 @@ from dino_core import config
 from dino_core.data.views import Batch
 from dino_core.model.network import Network
 from dino_core.objective.losses import Losses, Objective, Targets, Term
-from dino_core.objective.precision import at_least_fp32
 from dino_core.objective.targets import Centering, sinkhorn
 from dino_core.objective.terms import cross_view, koleo
+from dino_core.precision import at_least_fp32
 from dino_core.schedules import Now
 
 

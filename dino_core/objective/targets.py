@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from dino_core.objective.precision import at_least_fp32
 from dino_core.parallel import global_max, global_mean, global_sum
+from dino_core.precision import at_least_fp32
 
 
 class Centering(nn.Module):

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from dino_core.objective.precision import at_least_fp32, without_autocast
+from dino_core.precision import at_least_fp32, without_autocast
 
 
 @without_autocast

@@ -150,7 +150,9 @@ def describe(run: Row, name: str) -> Row:
     entry: Row = next((known[key] for key in (name, *stars) if isinstance(known.get(key), dict)), {})
     plain = {"title": name.replace("/", " ").replace("_", " ").capitalize(), "unit": "", "better": None, "about": ""}
     found = {**plain, **{key: value for key, value in entry.items() if key in plain}}
-    return found if name in known or not entry else {**found, "title": f"{found['title']}: {parts[-1].replace('_', ' ')}"}
+    return (
+        found if name in known or not entry else {**found, "title": f"{found['title']}: {parts[-1].replace('_', ' ')}"}
+    )
 
 
 def inside(path: str | Path, relative: str) -> Path:

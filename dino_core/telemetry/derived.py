@@ -13,8 +13,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dino_core.measure.collapse import choices, entropy
-from dino_core.measure.precision import at_least_fp32
 from dino_core.parallel import gather, global_mean, global_sum, world_size
+from dino_core.precision import at_least_fp32
 from dino_core.telemetry.signals import Signals
 
 IMAGES = 16

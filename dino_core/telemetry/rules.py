@@ -95,7 +95,11 @@ class History:
     def largest_usage(self) -> float:
         """The entropy a mean target can reach: ln K, or ln B in a batch of B < K images that are sure of themselves."""
         images = self.now("images")
-        return min(self.largest_entropy, math.log(max(2.0, images / max(1, self.step)))) if images else self.largest_entropy
+        return (
+            min(self.largest_entropy, math.log(max(2.0, images / max(1, self.step))))
+            if images
+            else self.largest_entropy
+        )
 
     def add(self, row: Mapping[str, Any]) -> None:
         self.row = row

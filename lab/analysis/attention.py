@@ -21,7 +21,9 @@ def mass_mask(attention: Float[np.ndarray, "*I N"], mass: float = 0.6) -> Bool[n
     largest_first = np.argsort(-weights, axis=-1, kind="stable")
     held = np.cumsum(np.take_along_axis(weights, largest_first, axis=-1), axis=-1)
     wanted = mass * held[..., -1:] * (1 - ROUNDING)
-    before = np.concatenate([np.zeros_like(held[..., :1]), held[..., :-1]], axis=-1)  # held by the patches taken earlier
+    before = np.concatenate(
+        [np.zeros_like(held[..., :1]), held[..., :-1]], axis=-1
+    )  # held by the patches taken earlier
     mask = np.zeros(weights.shape, dtype=bool)
     np.put_along_axis(mask, largest_first, (before < wanted) & np.isfinite(wanted), axis=-1)
     return mask
@@ -30,7 +32,7 @@ def mass_mask(attention: Float[np.ndarray, "*I N"], mass: float = 0.6) -> Bool[n
 def head_entropy(attention: Float[np.ndarray, "*I N"]) -> Float[np.ndarray, "*I"]:
     """How widely each head looks, in nats: from 0 (one patch) to ln N (all alike).
 
-        H = -sum_n a_n ln a_n,   a renormalised over the patches"""
+    H = -sum_n a_n ln a_n,   a renormalised over the patches"""
     weights = np.asarray(attention, dtype=np.float64)
     shares = weights / weights.sum(axis=-1, keepdims=True)
     return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=-1))

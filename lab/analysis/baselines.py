@@ -30,7 +30,9 @@ def centred_box(masks: Bool[np.ndarray, "I Y X"], sizes: int = 40) -> tuple[floa
 
 def chance(labels: Shaped[np.ndarray, " M"]) -> float:
     """Accuracy of always naming the most frequent class."""
-    return float(np.bincount(labels[labels >= 0]).max() / max((labels >= 0).sum(), 1)) if (labels >= 0).any() else math.nan
+    return (
+        float(np.bincount(labels[labels >= 0]).max() / max((labels >= 0).sum(), 1)) if (labels >= 0).any() else math.nan
+    )
 
 
 def uniform_loss(prototypes: int) -> float:

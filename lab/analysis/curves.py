@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
@@ -18,7 +20,7 @@ def decimate(values: Float[np.ndarray, " M"], limit: int = 2000) -> Int[np.ndarr
         return np.arange(count)
     kept = {0, count - 1}
     edges = np.linspace(0, count, (limit - 2) // 3 + 1).astype(int)
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges.tolist()):
         stretch = values[start:stop]
         missing = np.isnan(stretch)
         if missing.any():

@@ -22,7 +22,9 @@ class Basis:
     """Share of the total variance along each component."""
 
 
-def fit(patches: Float[np.ndarray, "*I N D"], components: int = 3, keep: Bool[np.ndarray, "*I N"] | None = None) -> Basis:
+def fit(
+    patches: Float[np.ndarray, "*I N D"], components: int = 3, keep: Bool[np.ndarray, "*I N"] | None = None
+) -> Basis:
     """The basis of all given patches together, or of those in `keep`.
 
     Centred, not whitened.  With fewer than two patches, or without variance, the missing directions are zero rows."""
@@ -118,7 +120,9 @@ def foreground(
     scores = np.asarray(first, dtype=np.float64)
     if per_image:
         flat = [foreground(image, grid) for image in scores.reshape(-1, scores.shape[-1])]
-        return np.stack([f[0] for f in flat]).reshape(scores.shape), np.stack([f[1] for f in flat]).reshape(scores.shape)
+        return np.stack([f[0] for f in flat]).reshape(scores.shape), np.stack([f[1] for f in flat]).reshape(
+            scores.shape
+        )
     outside = scores[..., border(grid)].mean()
     turned = scores if outside <= scores.mean() else -scores
     above = turned - otsu(turned)

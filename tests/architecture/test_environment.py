@@ -96,7 +96,9 @@ def test_help_answers_at_once():
 )
 def test_a_users_mistake_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_path):
     arguments = [argument.format(tmp=tmp_path) for argument in arguments]
-    done = subprocess.run([sys.executable, "-m", "dino_core.cli", *arguments], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "dino_core.cli", *arguments], capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr + done.stdout
     assert "Traceback" not in done.stderr

@@ -19,7 +19,9 @@ def test_the_class_token_alone_agrees_with_all_tokens(registers, training):
     for way in (lambda: backbone(images).cls, lambda: backbone.cls(images)):
         torch.manual_seed(7)  # the same images take the same stochastic depth
         cls = way()
-        gradients = torch.autograd.grad(cls.square().sum(), [p for n, p in backbone.named_parameters() if "norm.weight" not in n])
+        gradients = torch.autograd.grad(
+            cls.square().sum(), [p for n, p in backbone.named_parameters() if "norm.weight" not in n]
+        )
         found.append([cls, *gradients])
     for one, other in zip(*found, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)

@@ -82,7 +82,11 @@ def test_recipes_keep_the_papers_constants(name):
     assert config.schedules.last_layer_frozen * epochs == pytest.approx(frozen)
     head = config.head
     assert (head.prototypes, head.hidden, head.bottleneck, head.layers) == (65536, 2048, 256, 3)
-    assert (config.objective.student_temperature, config.objective.centre_momentum, config.objective.koleo_weight) == (0.1, 0.9, 0)
+    assert (config.objective.student_temperature, config.objective.centre_momentum, config.objective.koleo_weight) == (
+        0.1,
+        0.9,
+        0,
+    )
     crops = config.crops
     assert (crops.global_size, crops.global_crops, crops.local_size, crops.local_crops) == (224, 2, 96, 8)
     split = 0.14 if name == "resnet50_dino" else 0.4

@@ -129,7 +129,6 @@ def test_a_one_sided_teacher_is_healthy_where_the_centre_corrects_it():
     assert alarms(replay(rows, 512)[1]) == []
 
 
-
 OTHERS = [
     ("exploding", {"loss": lambda step: math.nan if step > 200 else 4.0}, "trouble"),
     ("exploding", {"update/backbone": lambda step: 0.3 if step > 200 else 0.002}, "trouble"),

@@ -33,7 +33,9 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise():
     for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
         environment = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
         environment |= {"OMP_WAIT_POLICY": given} if given else {}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120)
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=120
+        )
         assert done.stdout.strip() == expected, done.stderr
 
 

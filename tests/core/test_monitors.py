@@ -102,7 +102,9 @@ def test_the_catalogue_has_every_metric_of_the_contract():
 
 
 def test_a_monitor_that_reads_what_nobody_publishes_is_refused_with_the_choices():
-    with pytest.raises(ValueError, match=r"reads 'weather', which no training step publishes. .*teacher_logits") as error:
+    with pytest.raises(
+        ValueError, match=r"reads 'weather', which no training step publishes. .*teacher_logits"
+    ) as error:
 
         @monitor("test/weather", unit="degrees")
         def weather(weather: Float[Tensor, ""]) -> Float[Tensor, ""]:
@@ -144,7 +146,9 @@ def test_collapses_look_as_they_should():
     one = torch.eye(16)[3].expand(2, 12, 16)
     even, odd = torch.full((2, 12, 16), 1 / 16), torch.linspace(1, 2, 16).softmax(-1).expand(2, 12, 16)
     rows = [
-        Recorder(None, 16).record(10, dataclasses.replace(full, targets=targets, teacher_logits=targets.log() * 0.1), {})
+        Recorder(None, 16).record(
+            10, dataclasses.replace(full, targets=targets, teacher_logits=targets.log() * 0.1), {}
+        )
         for targets in (one, even, odd)
     ]
     assert [row["teacher/information"] for row in rows] == pytest.approx([0, 0, 0], abs=1e-5)

@@ -29,7 +29,9 @@ def test_a_recording_keeps_all_metrics_and_log_spaced_teachers(small_run, tmp_pa
 def test_its_teachers_are_those_of_the_run_to_half_precision(small_run, tmp_path):
     out = record(small_run, tmp_path / "recorded")
     name = "checkpoints/step_00000012"
-    assert all(t.element_size() == 2 for t in load_file(out / name / "teacher.safetensors").values() if t.is_floating_point())
+    assert all(
+        t.element_size() == 2 for t in load_file(out / name / "teacher.safetensors").values() if t.is_floating_point()
+    )
     one, other = load_teacher(small_run / name).state_dict(), load_teacher(out / name).state_dict()
     for key, tensor in one.items():
         assert (tensor - other[key]).abs().max() <= 1e-3 * tensor.abs().max() + 1e-4

@@ -59,8 +59,12 @@ def test_a_run_leaves_what_the_format_promises(small_run):
     steps = rows_of(small_run)
     assert sorted(steps) == list(range(13))
     told = {name for row in steps.values() for name in row} - {"step", "images", "nonfinite"}
-    unknown = {name for name in told if name not in about["metrics"] and not any(
-        key.endswith("*") and name.startswith(key[:-1]) for key in about["metrics"])}
+    unknown = {
+        name
+        for name in told
+        if name not in about["metrics"]
+        and not any(key.endswith("*") and name.startswith(key[:-1]) for key in about["metrics"])
+    }
     assert not unknown, f"metrics without title and unit: {unknown}"
     events = [event["event"] for event in read_table(small_run / "events.jsonl")[0]]
     assert events[0] == "started"

@@ -51,7 +51,9 @@ def test_images_travel_pixel_by_pixel() -> None:
 
 @pytest.mark.parametrize("mode", ["joint", "image"])
 @pytest.mark.parametrize("only_foreground", [False, True])
-def test_components_of_the_anchor_are_its_own_and_others_turn_towards_it(mode: frames.Mode, only_foreground: bool) -> None:
+def test_components_of_the_anchor_are_its_own_and_others_turn_towards_it(
+    mode: frames.Mode, only_foreground: bool
+) -> None:
     run = Run(GOLDEN)
     own = load(frames.components(run, 500, 500, mode, only_foreground=only_foreground))
     other = load(frames.components(run, 200, 500, mode, only_foreground=only_foreground))

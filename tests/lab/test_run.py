@@ -61,7 +61,9 @@ def test_values_that_were_not_finite_come_back() -> None:
 
 def test_torn_lines_and_missing_pieces_cost_only_themselves(copy: Path) -> None:
     count = len(Run(copy).metrics())
-    append(copy / "metrics.jsonl", '{"step": 510, "loss"\n', {"step": 520, "segment": 1, "loss": 1.0}, '{"step": 530, "lo')
+    append(
+        copy / "metrics.jsonl", '{"step": 510, "loss"\n', {"step": 520, "segment": 1, "loss": 1.0}, '{"step": 530, "lo'
+    )
     assert len(Run(copy).metrics()) == count + 1
     (copy / "events.jsonl").unlink()
     (copy / "config.json").unlink()
@@ -168,7 +170,8 @@ def test_a_cursor_brings_only_what_is_new(copy: Path) -> None:
     first = follower.since()
     assert first["reset"]
     assert not follower.since(first["cursor"])["changed"]
-    append(copy / "metrics.jsonl", {"step": 510, "segment": 1, "loss": 0.5}, {"step": 520, "segment": 1, "loss": None, "nonfinite": {"loss": "nan"}})
+    broken = {"step": 520, "segment": 1, "loss": None, "nonfinite": {"loss": "nan"}}
+    append(copy / "metrics.jsonl", {"step": 510, "segment": 1, "loss": 0.5}, broken)
     append(copy / "events.jsonl", {"event": "note", "step": 510, "text": "hello"})
     follower._read_at = -math.inf
     second = follower.since(first["cursor"])

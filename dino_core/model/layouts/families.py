@@ -11,6 +11,7 @@ from dino_core.model.architectures import ConvNext, LearnedVit, Residual, Rotary
 from dino_core.model.layouts.reading import Hints, Reading, Tensors, count, need, renamed
 from dino_core.model.positions import Resampling
 from dino_core.model.presets import PRESETS
+from dino_core.model.ropevit import FeedForward
 from dino_core.model.rotary import periods
 
 BLOCK = r"blocks\.(\d+)\."
@@ -48,7 +49,9 @@ def learned(tensors: Tensors, hints: Hints, resampling: Resampling, eps: float =
     return Reading(architecture, _flat_mask({f"model.{k}" if k != "mask_token" else k: v for k, v in weights.items()}))
 
 
-def rotary(tensors: Tensors, hints: Hints, eps: float = 1e-5, base: float = 100.0) -> Reading:
+def rotary(
+    tensors: Tensors, hints: Hints, eps: float = 1e-5, base: float = 100.0, gate: FeedForward = "swiglu"
+) -> Reading:
     """A ViT with rotary positions; SwiGLU as `mlp.w1` (gate), `w2`, `w3`.
 
     `rope_embed.periods` tell the number of heads; without them they have the published `base`."""
@@ -66,7 +69,7 @@ def rotary(tensors: Tensors, hints: Hints, eps: float = 1e-5, base: float = 100.
         heads=heads,
         patch=patches.shape[-1],
         hidden=hidden,
-        ffn="swiglu" if gated else "mlp",
+        ffn=gate if gated else "mlp",
         registers=tensors["storage_tokens"].shape[1] if "storage_tokens" in tensors else 0,
         qkv_bias="blocks.0.attn.qkv.bias" in tensors,
         masked_key_bias="blocks.0.attn.qkv.bias_mask" in tensors,
@@ -138,7 +141,9 @@ def _heads(hints: Hints, dim: int, depth: int, hidden: int, head_dim: int | None
     else:
         heads = _published_heads(dim, depth, hidden) or dim // 64
         if dim % 64:
-            raise CheckpointError(f"it does not say how many heads share {dim} features, no multiple of 64; give `heads`.")
+            raise CheckpointError(
+                f"it does not say how many heads share {dim} features, no multiple of 64; give `heads`."
+            )
     if heads < 1 or dim % heads:
         raise CheckpointError(f"{heads} heads do not divide {dim} features; give another number of `heads`.")
     return heads

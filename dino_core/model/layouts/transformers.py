@@ -45,8 +45,10 @@ def recognise_vit(tensors: Tensors) -> bool:
 
 def read_vit(tensors: Tensors, hints: Hints) -> Reading:
     """ViT, and with LayerScale Dinov2; positions are resampled as transformers does, without an offset."""
-    tensors = _blocks(tensors, hints)
+    tensors = _blocks(tensors)
     gates = [key for key in tensors if key.endswith(".mlp.gate_proj.weight")]
+    if "blocks.0.mlp.w12.weight" not in tensors and not gates:
+        _activation(hints, "gelu")
     for key in gates:  # SwiGLU apart, as in memory: packed, the gate first
         name = key.removesuffix("gate_proj.weight")
         for kind in ("weight", "bias"):
@@ -63,14 +65,18 @@ def recognise_dinov3(tensors: Tensors) -> bool:
 
 
 def read_dinov3(tensors: Tensors, hints: Hints) -> Reading:
-    tensors = _blocks(tensors, hints)
+    """The gate is SiLU in what DINOv3 publishes; transformers' own default is GELU."""
+    tensors, gate = _blocks(tensors), "swiglu"
     if "blocks.0.mlp.gate_proj.weight" in tensors:
+        gate = "geglu" if _activation(hints, "silu", "gelu") == "gelu" else "swiglu"
         gated = [(r"\.mlp\.gate_proj\.", ".mlp.w1."), (r"\.mlp\.fc1\.", ".mlp.w2."), (r"\.mlp\.fc2\.", ".mlp.w3.")]
         tensors = renamed(tensors, gated)
+    else:
+        _activation(hints, "gelu")
     tensors = renamed(tensors, [("^register_tokens$", "storage_tokens")])
     rope = hints.config.get("rope_parameters") or hints.config
     base = float(rope.get("rope_theta", 100.0))
-    return families.rotary(tensors, hints, float(hints.config.get("layer_norm_eps", 1e-5)), base)
+    return families.rotary(tensors, hints, float(hints.config.get("layer_norm_eps", 1e-5)), base, gate)
 
 
 def recognise_convnext(tensors: Tensors) -> bool:
@@ -119,9 +125,8 @@ def read_resnet(tensors: Tensors, hints: Hints) -> Reading:
     return families.residual(without(tensors, r"classifier\."), hints)
 
 
-def _blocks(tensors: Tensors, hints: Hints) -> Tensors:
+def _blocks(tensors: Tensors) -> Tensors:
     """The names of DINOv2, queries, keys and values fused; missing biases are zero."""
-    _activation(hints, "gelu")
     prefix = next(k for k in tensors if k.endswith("embeddings.cls_token")).removesuffix("embeddings.cls_token")
     tensors = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
     tensors = renamed(without(tensors, r"pooler\.|classifier\."), [*TOKENS, *BLOCKS])
@@ -147,10 +152,12 @@ def _has(tensors: Tensors, ending: str) -> bool:
     return any(key == ending or key.endswith("." + ending) for key in tensors)
 
 
-def _activation(hints: Hints, expected: str) -> None:
-    found = hints.config.get("hidden_act", expected)
-    if found != expected:
-        raise CheckpointError(f"its config.json says {found!r} between linear maps; expected {expected!r}.")
+def _activation(hints: Hints, *expected: str) -> str:
+    """What config.json says stands between linear maps; the first of `expected` where it says nothing."""
+    found = hints.config.get("hidden_act", expected[0])
+    if found not in expected:
+        raise CheckpointError(f"its config.json says {found!r} between linear maps; expected {' or '.join(expected)}.")
+    return found
 
 
 VIT = Layout("transformers (ViT, Dinov2, Dinov2WithRegisters)", recognise_vit, read_vit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from dino_core.measure.precision import at_least_fp32
+from dino_core.precision import at_least_fp32
 from dino_core.telemetry.monitors import monitor
 
 

@@ -1,4 +1,4 @@
-"""Losses compute in at least single precision, whatever precision the networks run in."""
+"""In what precision numbers are computed: losses and measures in at least single, whatever the networks run in."""
 
 from __future__ import annotations
 
@@ -28,3 +28,8 @@ def without_autocast(function: Callable[P, R]) -> Callable[P, R]:
             return function(*args, **kwargs)
 
     return wrapped
+
+
+def fp64(x: Tensor) -> Tensor:
+    """float64, for eigenvalues; on the CPU where the device has no float64."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
