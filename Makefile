@@ -47,4 +47,6 @@ bench: setup
 	$(BIN)/python -m benchmarks
 
 gallery: setup
-	$(BIN)/python -m benchmarks.gallery --out $(RUNS)/gallery
+	$(BIN)/dino-lab train gallery --out $(RUNS)/gallery
+	rm -rf lab/gallery/dino_shapes
+	$(BIN)/dino-lab record $(RUNS)/gallery lab/gallery/dino_shapes --keep 9

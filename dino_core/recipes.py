@@ -47,7 +47,7 @@ def tiny() -> TrainConfig:
 def gallery() -> TrainConfig:
     """The recorded run that ships with the lab: `tiny` for 6000 steps, about an hour on one CPU core.
 
-    dino-lab train gallery --out runs/gallery && dino-lab record runs/gallery lab/gallery/dino_shapes"""
+    dino-lab train gallery --out runs/gallery && dino-lab record runs/gallery lab/gallery/dino_shapes --keep 9"""
     base = tiny()
     return replace(
         base,
