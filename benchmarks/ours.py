@@ -28,7 +28,7 @@ from dino_core.seeds import generator
 from dino_core.stopwatch import Stopwatch
 from dino_core.telemetry.diagnosis import Diagnosis
 from dino_core.telemetry.recorder import Recorder
-from dino_core.train import build_engine
+from dino_core.train import build_engine, described
 
 
 def training_step(s: Setting) -> Callable[[], float]:
@@ -84,12 +84,12 @@ class StepByStep:
 
     def __init__(self, config: TrainConfig, folder: Path) -> None:
         machine = replace(config.machine, device="cpu", precision="fp32", threads=torch.get_num_threads())
-        evaluation = replace(config.evaluation, train_images=8, test_images=8)
+        evaluation = replace(config.evaluation, train_images=16, test_images=16)
         source = open_source(config.data)
         config, _ = fit(replace(config, machine=choose(machine)[0], evaluation=evaluation), len(source))
         engine = build_engine(config)
         loader = loader_of(config, source, config.batch_size, config.data.cache)
-        writer = RunWriter(folder, {"name": "benchmark", "images": len(source)}, to_json(config))
+        writer = RunWriter(folder, {**described(config, folder, source), "derived": []}, to_json(config))
         prototypes = config.head.prototypes or 0
         recorder = Recorder(None, prototypes, config.output.log_every, config.output.heavy_every)
         diagnosis, evaluator = Diagnosis(prototypes, config.steps), Evaluator.of(config, source)

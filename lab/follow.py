@@ -26,6 +26,8 @@ FRESH = 0.2
 """Seconds for which what was read counts as fresh, however many pages ask."""
 TOLD_EVENTS = 400
 """How many events a page gets when it opens, the last ones."""
+DIAGNOSED = 500
+"""How many of the last lines are diagnosed where the run did not do so itself."""
 SILENT_KINDS = ("probe", "checkpoint", "evaluation", "skipped_image")
 """Events that reach the page in another form: as stops, as curves, as a count."""
 NO_CURVE = ("step", "segment")
@@ -117,6 +119,12 @@ class Follower:
         self._metrics_byte = following
         for row in rows:
             self._take(row)
+        self._refresh_events()
+        if self._told_diagnosis is None:
+            self._diagnose(rows[-DIAGNOSED:])
+        self._read_at = time.monotonic()
+
+    def _refresh_events(self) -> None:
         events, following = read.read_table(self.path / EVENTS, self._events_byte)
         if following < self._events_byte:
             self.events, self._skipped_images, self._told_diagnosis = [], 0, None
@@ -127,7 +135,6 @@ class Follower:
             (e for e in reversed(events) if e.get("event") == "diagnosis"), self._told_diagnosis
         )
         self._skipped_images += sum(event.get("event") == "skipped_image" for event in events)
-        self._read_at = time.monotonic()
 
     def _forget_metrics(self) -> None:
         self.curves: dict[str, Curve] = {}
@@ -157,16 +164,16 @@ class Follower:
             number = math.nan if value is None else float(value)
             in_order &= self.curves.setdefault(name, Curve()).put(self._lines, step, number)
         self._generation += not in_order
-        self._diagnose(row)
 
-    def _diagnose(self, row: dict[str, Any]) -> None:
+    def _diagnose(self, rows: list[dict[str, Any]]) -> None:
         """Our own reading of the metrics, for runs whose events have none."""
         if self._own_diagnosis is None:
             from dino_core.telemetry.diagnosis import Diagnosis
 
             self._own_diagnosis = Diagnosis(self.prototypes or 0, self._about.get("steps"))
-        for finding in self._own_diagnosis.update(read.restore_nonfinite(row)):
-            self._own_findings.append({"event": "diagnosis", "step": row["step"], **plain(finding.as_event())})
+        for row in rows:
+            for finding in self._own_diagnosis.update(read.restore_nonfinite(row)):
+                self._own_findings.append({"event": "diagnosis", "step": row["step"], **plain(finding.as_event())})
 
     def _diagnosis(self) -> dict[str, Any] | None:
         if self._told_diagnosis:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from timm.layers import LayerNorm, Mlp, SwiGLUPacked
@@ -169,8 +169,9 @@ class Residual:
 
     def build(self, *, drop_path: float = 0.0) -> Backbone:
         """With random weights; stochastic depth rises to `drop_path` in the last block."""
+        block: Any = Bottleneck if self.bottleneck else BasicBlock
         model = ResNet(
-            Bottleneck if self.bottleneck else BasicBlock,
+            block,
             self.depths,
             channels=self.channels,
             cardinality=self.groups,

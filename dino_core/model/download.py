@@ -34,7 +34,7 @@ def timm_file(name: str) -> Path:
     if known is None or not (known.hf_hub_id or known.url):
         raise CheckpointError(f"timm publishes no weights for {name}; timm.list_pretrained() lists those it has.")
     if not known.hf_hub_id:
-        return _fetched(known.url)
+        return _fetched(str(known.url))
     return hub_files(known.hf_hub_id, (known.hf_hub_filename,) if known.hf_hub_filename else FILES)[0]
 
 

@@ -62,8 +62,8 @@ def weights_in(folder: Path) -> list[Path]:
     for suffix in (".safetensors", ".bin", ".pth", ".pt"):
         files = [path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()]
         if len(files) > 1:
-            names = ", ".join(path.name for path in files[:6])
-            raise CheckpointError(f"{folder} has several files of weights: {names}; give one of them.")
+            several = ", ".join(path.name for path in files[:6])
+            raise CheckpointError(f"{folder} has several files of weights: {several}; give one of them.")
         if files:
             return files
     return []

@@ -5,7 +5,7 @@ Axes: B images, h w pixels, Q tokens, R registers, N patches, D features, H head
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,6 @@ from dino_core.errors import ConfigError
 from dino_core.model.backbone import Backbone, layer_of, patch_grid
 from dino_core.model.rotary import Rotary, rotated
 from dino_core.model.tokens import Tokens
-
 
 FeedForward = Literal["mlp", "swiglu", "geglu"]
 
@@ -52,9 +51,8 @@ class Attention(nn.Module):
     def queries_keys_values(
         self, x: Float[Tensor, "B Q D"], table: Float[Tensor, "2 N d"], asking: int | None = None
     ) -> tuple[Float[Tensor, "B H _ d"], Float[Tensor, "B H Q d"], Float[Tensor, "B H Q d"]]:
-        weight, bias, dim = self.qkv.weight, self.qkv.bias, x.shape[-1]
-        if bias is not None and self.bias_mask is not None:
-            bias = bias * self.bias_mask
+        weight, dim = self.qkv.weight, x.shape[-1]
+        bias = self.qkv.bias if self.bias_mask is None else self.qkv.bias * self.bias_mask
         if asking is None:
             q, k, v = F.linear(x, weight, bias).chunk(3, dim=-1)
         else:
@@ -97,8 +95,7 @@ class Block(nn.Module):
         self.attn = Attention(dim, heads, qkv_bias=qkv_bias, masked_key_bias=masked_key_bias)
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = feed_forward(ffn, dim, hidden)
-        scaled = layer_scale is not None
-        self.ls1, self.ls2 = (LayerScale(dim, layer_scale) if scaled else nn.Identity() for _ in range(2))
+        self.ls1, self.ls2 = (nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale) for _ in range(2))
         self.drop_path1, self.drop_path2 = (DropPath(drop_path) if drop_path else nn.Identity() for _ in range(2))
 
     def forward(
@@ -198,10 +195,11 @@ class RopeVit(Backbone):
         return self._prefix_norm(local)(last(x, table, 1))[:, 0]
 
     def attention(self, images: Float[Tensor, "B 3 h w"], layer: int = -1) -> Float[Tensor, "B H Q Q"]:
-        *blocks, asked = self.layers[: layer_of(layer, self.depth) + 1]
+        layer = layer_of(layer, self.depth)
         x, table, _ = self._embed(images, None)
-        for block in blocks:
+        for block in self.layers[:layer]:
             x = block(x, table)
+        asked: Any = self.layers[layer]
         return asked.attn.rows(asked.norm1(x), table)
 
     def blocks(self) -> list[nn.Module]:

@@ -28,6 +28,7 @@ def copy(tmp_path: Path) -> Path:
 
 def append(path: Path, *rows: dict | str) -> None:
     with open(path, "a") as file:
+        file.write("\n")  # the golden run's last line is torn
         file.writelines(row if isinstance(row, str) else json.dumps(row) + "\n" for row in rows)
 
 

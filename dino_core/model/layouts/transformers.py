@@ -13,7 +13,7 @@ from dino_core.errors import CheckpointError
 from dino_core.model.layouts import families
 from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors, renamed, without
 from dino_core.model.positions import ANTIALIASED, PLAIN
-from dino_core.model.ropevit import key_bias_mask
+from dino_core.model.ropevit import FeedForward, key_bias_mask
 
 TOKENS = [
     (r"^embeddings\.cls_token$", "cls_token"),
@@ -66,7 +66,8 @@ def recognise_dinov3(tensors: Tensors) -> bool:
 
 def read_dinov3(tensors: Tensors, hints: Hints) -> Reading:
     """The gate is SiLU in what DINOv3 publishes; transformers' own default is GELU."""
-    tensors, gate = _blocks(tensors), "swiglu"
+    tensors = _blocks(tensors)
+    gate: FeedForward = "swiglu"
     if "blocks.0.mlp.gate_proj.weight" in tensors:
         gate = "geglu" if _activation(hints, "silu", "gelu") == "gelu" else "swiglu"
         gated = [(r"\.mlp\.gate_proj\.", ".mlp.w1."), (r"\.mlp\.fc1\.", ".mlp.w2."), (r"\.mlp\.fc2\.", ".mlp.w3.")]
