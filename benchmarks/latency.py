@@ -36,22 +36,32 @@ FLAGS = [
 ]
 ANSWER, DRAWN = 60.0, 120.0
 """Seconds after which a server or a browser is given up."""
+PARTS = {
+    "listed": "listed by the server",
+    "served": "attention maps served",
+    "arrived": "attention maps in Chromium",
+    "drawn": "drawn in Chromium",
+}
 
 WATCH = """
 (() => {
-  window.drawn = {};  // step -> when its attention maps had been drawn, in milliseconds since 1970
-  const arrived = new Set(), ask = window.fetch, draw = CanvasRenderingContext2D.prototype.drawImage;
+  window.arrived = {};  // step -> when its attention maps reached the page, in milliseconds since 1970
+  window.drawn = {};  // step -> when they had been drawn
+  const waiting = new Set(), ask = window.fetch, draw = CanvasRenderingContext2D.prototype.drawImage;
   window.fetch = async (...what) => {
     const response = await ask(...what);
     const found = /probe\\/(\\d+)\\/attention/.exec(String(what[0]?.url ?? what[0]));
-    if (found) arrived.add(Number(found[1]));
+    if (found) {
+      waiting.add(Number(found[1]));
+      window.arrived[found[1]] ??= Date.now();
+    }
     return response;
   };
   CanvasRenderingContext2D.prototype.drawImage = function (...what) {
     draw.apply(this, what);
     if (!this.canvas.closest?.("[data-view=attention] .tiles")) return;
-    for (const step of arrived) {
-      arrived.delete(step);
+    for (const step of waiting) {
+      waiting.delete(step);
       requestAnimationFrame(() => requestAnimationFrame(() => { window.drawn[step] ??= Date.now(); }));
     }
   };
@@ -158,7 +168,7 @@ def measure(quick: bool) -> dict[str, Any]:
         page, pool = stack.enter_context(browsing(address)), stack.enter_context(ThreadPoolExecutor(1))
         name = json.loads(_get(f"{address}/api/runs") or b"{}")["runs"][0]["id"]
         found = [published(run, pool, f"{address}/api/run/{name}", page) for _ in range(2 if quick else 12)]
-    parts = {part: [f[part] for f in found if part in f] for part in ("listed", "served", "drawn")}
+    parts = {part: [f[part] for f in found if part in f] for part in PARTS}
     drawn = max(parts["drawn"], default=None)
     return {
         "seconds": {part: {"median": statistics.median(s), "most": max(s), "all": s} for part, s in parts.items() if s},
@@ -183,7 +193,8 @@ def published(run: Worker, pool: ThreadPoolExecutor, address: str, page: Any) ->
     found = {"listed": listed - said["at"], "served": served - said["at"]}
     if page is not None:
         page.wait_for_function("step => step in window.drawn", arg=step)
-        found["drawn"] = page.evaluate("step => window.drawn[step]", step) / 1000 - said["at"]
+        for part in ("arrived", "drawn"):
+            found[part] = page.evaluate(f"step => window.{part}[step]", step) / 1000 - said["at"]
     return found
 
 
@@ -193,6 +204,5 @@ def probes(address: str) -> list[int]:
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:
-    names = {"listed": "listed by the server", "served": "attention maps served", "drawn": "drawn in Chromium"}
     head = ["a published checkpoint is", "median, s", "at most, s"]
-    return [head] + [[names[part], f"{s['median']:.2f}", f"{s['most']:.2f}"] for part, s in result["seconds"].items()]
+    return [head] + [[PARTS[part], f"{s['median']:.2f}", f"{s['most']:.2f}"] for part, s in result["seconds"].items()]

@@ -270,6 +270,12 @@ class TrainConfig:
         if self.batch_size < 1 or (self.steps is not None and self.steps < 1):
             raise ConfigError(f"batch_size {self.batch_size} and steps {self.steps} must be at least 1.")
 
+    @property
+    def image_size(self) -> int:
+        """Side of the images that are measured on and that position embeddings are made for, a multiple of the patch."""
+        patch = self.backbone.patch
+        return max(1, round((self.evaluation.size or self.crops.global_size) / patch)) * patch
+
 
 def to_json(config: TrainConfig) -> str:
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"

@@ -28,7 +28,7 @@ from dino_core.data.loader import Loader  # noqa: E402
 from dino_core.data.sources import Source, open_source  # noqa: E402
 from dino_core.engine import Engine  # noqa: E402
 from dino_core.errors import ConfigError, RunError  # noqa: E402
-from dino_core.evaluation.during import Evaluator, evaluation_size  # noqa: E402
+from dino_core.evaluation.during import Evaluator  # noqa: E402
 from dino_core.fit import fit  # noqa: E402
 from dino_core.loop import Loop, begin_probes  # noqa: E402
 from dino_core.model import Head, Network, build_backbone  # noqa: E402
@@ -136,7 +136,7 @@ def build_engine(config: TrainConfig) -> Engine:
     """Student, teacher, objective and optimizer, the same on every rank, on the configured device."""
     device = torch.device(config.machine.device or "cpu")
     torch.manual_seed(seed_of(config.seed, "weights"))
-    backbone = build_backbone(config.backbone, evaluation_size(config))
+    backbone = build_backbone(config.backbone, config.image_size)
     student = Network(backbone, Head(backbone.dim, config.head))
     teacher = student.frozen_copy()
     objective = build_objective(config.objective, config.head.prototypes or 0)

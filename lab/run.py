@@ -153,7 +153,7 @@ class Run:
     @property
     def probe_images(self) -> ProbeImages:
         """The images of the probes; RunError while the run has none yet."""
-        file = self.path / PROBE_IMAGES
+        file = read.inside(self.path, PROBE_IMAGES)
         if not file.is_file():
             raise RunError(f"{self.path} has no probe images yet; they are written when training starts.")
         with _opened(file) as tensors:

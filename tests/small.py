@@ -20,7 +20,7 @@ def small_config(**changes: Any) -> TrainConfig:
         head=Head(prototypes=32, hidden=32, bottleneck=16),
         objective=Dino(koleo_weight=0.05),
         optim=Optim(lr=1e-3, lr_rule="none"),
-        evaluation=Evaluation(every=6, train_images=40, test_images=20, size=32),
+        evaluation=Evaluation(every=6, train_images=40, test_images=20, size=48),
         output=Output(log_every=1, heavy_every=4, probe_images=4, checkpoint_every=4),
         machine=Machine(device="cpu", precision="fp32", threads=1),
     )

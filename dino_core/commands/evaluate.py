@@ -44,7 +44,6 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     be_a_good_neighbour()
     from dino_core.config import IMAGENET_MEAN, IMAGENET_STD, Data
     from dino_core.data.sources import open_source
-    from dino_core.evaluation.during import evaluation_size
     from dino_core.evaluation.images import read_images
     from dino_core.evaluation.whole import measured
     from dino_core.model import load_backbone
@@ -64,7 +63,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if run is not None and options.at is not None:
         where = str(run / CHECKPOINTS / step_name(options.at))
     backbone = load_backbone(where, device=options.device)
-    size = options.size or (evaluation_size(config) if config else 224)
+    size = options.size or (config.image_size if config else 224)
     train = read_images(open_source(data, split="train"), options.train_images, size)
     test = read_images(open_source(data, split="test"), options.test_images, size)
     mean, std = (config.crops.mean, config.crops.std) if config else (IMAGENET_MEAN, IMAGENET_STD)

@@ -31,7 +31,7 @@ class Evaluator:
 
     @classmethod
     def of(cls, config: TrainConfig, train: Source) -> Evaluator:
-        wanted, size = config.evaluation, evaluation_size(config)
+        wanted, size = config.evaluation, config.image_size
         test = open_source(config.data, split="test")
         return cls(config, read_images(train, wanted.train_images, size), read_images(test, wanted.test_images, size))
 
@@ -70,9 +70,3 @@ class Evaluator:
             found["jaccard_everything"] = float(masks.float().mean())
         return found
 
-
-def evaluation_size(config: TrainConfig) -> int:
-    """Side of the images that are measured on: the configured one, else a global crop's, as a multiple of the patch."""
-    patch = config.backbone.patch
-    size = config.evaluation.size or config.crops.global_size
-    return max(1, round(size / patch)) * patch

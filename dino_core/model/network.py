@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from dino_core.model.backbone import Backbone
 from dino_core.model.head import Head
+from dino_core.model.rotary import Rotary
 from dino_core.model.tokens import Tokens
 
 
@@ -52,7 +53,7 @@ class Network(nn.Module):
         return Output(self.head(cls).unflatten(0, (-1, images)), cls.unflatten(0, (-1, images)), tokens)
 
     def frozen_copy(self) -> Network:
-        """The teacher: the same weights, without gradients and without stochastic depth.
+        """The teacher: the same weights, without gradients, stochastic depth and moved positions.
 
         It is left in training mode, which then matters to batch normalisation alone: the teacher normalises by its own
         batch and keeps its own running statistics, of global views only, as in the released code.  Call `eval()` before
@@ -63,6 +64,8 @@ class Network(nn.Module):
                 module.drop_prob = 0.0
             elif isinstance(module, nn.Dropout):
                 module.p = 0.0
+            elif isinstance(module, Rotary):
+                module.hold_still()
         return teacher.train()
 
     @torch.no_grad()

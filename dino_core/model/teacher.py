@@ -48,7 +48,7 @@ def save_teacher(
         "backbone": dataclasses.asdict(config.backbone),
         "head": dataclasses.asdict(config.head),
         "prototypes": config.head.prototypes,
-        "image_size": config.crops.global_size,
+        "image_size": config.image_size,
         "mean": list(config.crops.mean),
         "std": list(config.crops.std),
     }

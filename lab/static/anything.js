@@ -23,7 +23,7 @@ export function mount(element, host) {
     return names.map((name, index) => {
       const about = catalogue?.[name] ?? {};
       return { title: about.title ?? name, unit: [about.unit, { higher: "higher is better", lower: "lower is better" }[about.better]].filter(Boolean).join(", "),
-        curves: [{ name, colour: COLOURS[index % 4], ...curves[name], about: about.about }] };
+        curves: [{ name, colour: COLOURS[index % 4], rough: true, ...curves[name], about: about.about }] };
     });
   }
 

@@ -1,37 +1,41 @@
-// What each head looks at: the class token's attention over the patches of a probe image, at the checkpoint the clock shows.
+// What each head looks at: the class token's attention over the patches of a probe image, at the checkpoint the clock shows,
+// and below it one head through all of training.
 
-import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
+import { card, choice, h, number, refill, toggle } from "./dom.js";
 import { RAMP_CSS, jaccard, massMask, onPixels } from "./maps.js";
 import { drawOutline, drawPatches, drawPicture, forget, picture, ramp, strip, tile } from "./tiles.js";
 
-const SCALE = 6; // the brightest colour is this many times an equal share
+const SCALE = 6; // the brightest colour is this many times an equal share, at every checkpoint: flat maps look flat
 const MASS = 0.6;
+const FRAMES = 9; // of the film
 
 export function mount(element, host) {
-  const view = { style: "heat", outline: true, object: false };
+  const view = { style: "heat", outline: true, object: false, head: null };
   const layers = h("select", { "aria-label": "Layer", onchange: () => host.set({ layer: Number(layers.value) }) });
   const body = card(element, {
     title: "What each head looks at",
     shows: "Attention of the class token over one image, a tile a head. Bright squares weigh much in the summary of the image.",
-    look: "Untrained heads look everywhere alike. Later some outline the object though nobody pointed it out. Attention is a weight, not an explanation.",
+    look: "Untrained heads look everywhere alike. Later some find the object though nobody pointed it out. Attention is a weight, not an explanation.",
     controls: [choice("Drawn as", { heat: "heat", light: "spotlight" }, view.style, (style) => { view.style = style; paint(); }), h("label", { class: "labelled" }, "layer ", layers)],
   });
   const images = strip(host);
   const tiles = h("div", { class: "tiles" });
+  const film = h("div", { class: "film" }), filmTitle = h("h3", { class: "film-head" });
   const status = h("p", { class: "hint", role: "status" });
   const object = toggle("object", view.object, (on) => { view.object = on; paint(); }, "Outline the object that the data know of; the network never sees it");
   body.append(images, h("div", { class: "controls under" },
     toggle("60 % of the attention", view.outline, (on) => { view.outline = on; paint(); }, "Outline the fewest patches that hold 60 % of the attention, the rule of the DINO paper's figure"), object,
-    h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), `${SCALE}× an equal share`)), tiles, status);
+    h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), `${SCALE}× an equal share`)), tiles, status, filmTitle, film);
   host.on(["stop", "image", "layer", "run"], load);
-  host.on("data", () => { if (!shown) load(); });
+  host.on("data", () => { if (!shown) load(); else fillFilm(); });
   let shown = null, asked = 0, wanted = "";
 
   async function load() {
     const track = host.run(), stop = host.stop();
     if (!track || stop === null) {
       shown = null;
-      tiles.replaceChildren();
+      wanted = "";
+      for (const place of [tiles, film, filmTitle]) { forget(place); place.replaceChildren(); delete place.dataset.key; }
       status.textContent = track ? "The first pictures come with the first checkpoint." : "";
       return;
     }
@@ -40,21 +44,23 @@ export function mount(element, host) {
     const key = `${host.get("run")} ${stop} ${layer} ${host.get("image")}`;
     if (key === wanted && shown) return;
     wanted = key;
-    const slow = setTimeout(() => { if (now === asked) status.textContent = "A worker computes this layer from the checkpoint …"; }, 250);
+    const slow = setTimeout(() => { if (now === asked) status.textContent = "A worker computes this layer from the checkpoint …"; }, 400);
     try {
-      const [maps, probe] = await Promise.all([host.tensors(`probe/${stop}/attention?layer=${layer}`), host.tensors("images")]);
+      const [maps, probe] = await Promise.all([host.tensors(path(stop)), host.tensors("images")]);
       if (now !== asked) return;
       status.textContent = "";
       show(maps, probe, track.head);
+      fillFilm();
     } catch (error) {
       if (now !== asked) return;
       wanted = "";
       status.textContent = error.message;
-      if (!shown) tiles.replaceChildren();
     } finally {
       clearTimeout(slow);
     }
   }
+
+  const path = (stop) => `probe/${stop}/attention?layer=${host.get("layer")}`;
 
   function offerLayers(head) {
     const depth = head.depth ?? 1;
@@ -63,56 +69,100 @@ export function mount(element, host) {
     layers.value = String(host.get("layer"));
   }
 
-  function show({ tensors: { attention }, said }, { tensors: probe }, head) {
-    const [count, heads, patches] = attention.shape;
+  /** The maps of one image, a head each, and their mean. */
+  function mapsOf({ attention: { shape: [count, heads, patches], data } }) {
+    const index = Math.min(host.get("image"), count - 1);
+    const maps = Array.from({ length: heads }, (_, i) => data.subarray((index * heads + i) * patches, (index * heads + i + 1) * patches));
+    return heads > 1 ? [...maps, Float32Array.from({ length: patches }, (_, n) => maps.reduce((sum, map) => sum + map[n], 0) / heads)] : maps;
+  }
+
+  function show({ tensors, said }, { tensors: probe }, head) {
+    const [count, heads] = tensors.attention.shape;
     const index = Math.min(host.get("image"), count - 1);
     images.fill(probe.images, probe.labels, head.classes);
     object.hidden = !probe.masks;
-    const grid = [said.rows, said.columns], [, height, width] = probe.images.shape;
-    const mask = probe.masks?.data.subarray(index * height * width, (index + 1) * height * width);
-    const maps = Array.from({ length: heads }, (_, h) => attention.data.subarray((index * heads + h) * patches, (index * heads + h + 1) * patches));
-    const mean = Float32Array.from({ length: patches }, (_, n) => maps.reduce((sum, map) => sum + map[n], 0) / heads);
-    shown = { grid, mask, maps: [...maps, ...(heads > 1 ? [mean] : [])], heads, pictures: [picture(probe.images, index), picture(probe.images, index, true)], pixels: [height, width], step: said.step };
+    const [, height, width] = probe.images.shape;
+    shown = {
+      grid: [said.rows, said.columns], maps: mapsOf(tensors), heads, pixels: [height, width],
+      mask: probe.masks?.data.subarray(index * height * width, (index + 1) * height * width),
+      pictures: [picture(probe.images, index), picture(probe.images, index, true)],
+    };
+    if (view.head === null || view.head >= shown.maps.length) view.head = shown.maps.length - 1;
     paint();
   }
 
   function paint() {
     if (!shown) return;
-    const key = `${shown.maps.length}`;
+    const key = String(shown.maps.length);
     if (tiles.dataset.key !== key) {
       forget(tiles);
-      refill(tiles, key, () => [figure(null), ...shown.maps.map((_, i) => figure(i))]);
+      refill(tiles, key, () => [h("figure", {}, tile((context, size) => draw(context, size, null)), h("figcaption", {}, h("b", {}, "image"))), ...shown.maps.map((_, i) => figure(i))]);
     }
-    [...tiles.children].forEach((place, i) => {
-      place.querySelector("canvas").paint();
-      const words = i ? caption(i - 1) : ["image", shown.mask ? "as the network sees it" : ""];
-      const [name, value] = place.querySelectorAll("b, small");
-      if (name.textContent !== words[0]) name.textContent = words[0];
-      if (value.textContent !== words[1]) value.textContent = words[1];
-      place.querySelector("canvas").setAttribute("aria-label", words.join(": "));
+    tiles.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    film.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    shown.maps.forEach((map, i) => {
+      const place = tiles.children[i + 1], words = caption(map, i);
+      place.dataset.chosen = String(i === view.head);
+      place.querySelector("button").setAttribute("aria-label", `${words.join(", ")}; show it through training`);
+      place.querySelectorAll("b, small").forEach((part, n) => { if (part.textContent !== words[n]) part.textContent = words[n] ?? ""; });
     });
   }
 
-  function figure(head) {
-    return h("figure", {}, tile((context, size) => draw(context, size, head)), h("figcaption", {}, h("b"), h("small")));
+  function figure(i) {
+    return h("figure", {}, h("button", { type: "button", class: "head-tile", onclick: () => { view.head = i; paint(); fillFilm(); } }, tile((context, size) => draw(context, size, shown.maps[i]))),
+      h("figcaption", {}, h("b"), h("small"), h("small")));
   }
 
-  function caption(i) {
-    const map = shown.maps[i], mask = massMask(map, MASS);
+  const named = (i) => (i < shown.heads ? `head ${i + 1}` : "mean of heads");
+
+  function caption(map, i) {
+    const mask = massMask(map, MASS);
     const count = mask.reduce((a, b) => a + b, 0);
-    const overlap = shown.mask ? ` · Jaccard ${number(jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask), 2)}` : "";
-    return [i < shown.heads ? `head ${i + 1}` : "mean of heads", `60 % on ${percent(count / map.length, 0)} of patches${overlap}`];
+    return [named(i), `60 % in ${count} of ${map.length}`, shown.mask ? `Jaccard ${number(jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask), 2)}` : ""];
   }
 
-  function draw(context, size, i) {
+  function draw(context, size, map) {
     if (!shown) return;
-    drawPicture(context, size, shown.pictures[i !== null && view.style === "heat" ? 1 : 0]);
-    if (i !== null) {
-      const map = shown.maps[i], equal = map.reduce((a, b) => a + b, 0) / map.length;
-      if (view.style === "heat") drawPatches(context, size, shown.grid, ramp(map, 0, SCALE * equal, "magma", 0.82));
+    drawPicture(context, size, shown.pictures[map && view.style === "heat" ? 1 : 0]);
+    if (map) {
+      const equal = map.reduce((a, b) => a + b, 0) / map.length;
+      if (view.style === "heat") drawPatches(context, size, shown.grid, ramp(map, 0, SCALE * equal, "magma", 0.8));
       else drawPatches(context, size, shown.grid, (n) => [8, 10, 14, 0.9 * (1 - Math.min(map[n] / (SCALE * 0.5 * equal), 1))]);
-      if (view.outline) drawOutline(context, size, massMask(map, MASS), shown.grid, { colour: "#fff", width: 1.6 });
+      if (view.outline) drawOutline(context, size, massMask(map, MASS), shown.grid, { width: 1.6 });
     }
     if (view.object && shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.6 });
   }
+
+  /** The chosen head at a few checkpoints spread by ratio; each fetched when it is drawn. */
+  function fillFilm() {
+    const stops = spread(host.stops(), FRAMES);
+    const last = host.get("layer") === -1; // other layers are computed on demand, not nine at a time
+    filmTitle.hidden = film.hidden = stops.length < 3 || !last || !shown;
+    if (filmTitle.hidden) return;
+    const title = `${named(view.head)} through training`;
+    if (filmTitle.textContent !== title) filmTitle.textContent = title;
+    const key = `${host.get("run")} ${stops.join()}`;
+    if (film.dataset.key !== key) {
+      forget(film);
+      refill(film, key, () => stops.map((stop) => {
+        let maps = null;
+        const canvas = tile((context, size) => {
+          if (maps && shown) draw(context, size, mapsOf(maps)[view.head]);
+          else host.tensors(path(stop)).then(({ tensors }) => { maps = tensors; canvas.paint(); }).catch(() => {});
+        }, { "aria-hidden": "true" });
+        return h("button", { type: "button", class: "head-tile", "data-stop": stop, title: `Go to step ${number(stop)}`, onclick: () => host.seek(stop) }, canvas, h("small", {}, number(stop)));
+      }));
+    }
+    [...film.children].forEach((button) => button.setAttribute("aria-current", Number(button.dataset.stop) === host.stop() ? "true" : "false"));
+    film.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+  }
+}
+
+/** At most `count` of the steps, dense at first; the first and the last are always there (lab.analysis.curves.log_spaced). */
+export function spread(steps, count) {
+  if (steps.length <= count) return steps;
+  const [from, to] = [steps[0], steps.at(-1)];
+  const wanted = Array.from({ length: count }, (_, i) => from - 1 + (to - from + 1) ** (i / (count - 1)));
+  const nearest = wanted.map((step) => steps.reduce((best, other) => (Math.abs(other - step) < Math.abs(best - step) ? other : best)));
+  return [...new Set([from, ...nearest, to])];
 }

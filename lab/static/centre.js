@@ -14,11 +14,11 @@ export function mount(element, host) {
 
 function panels({ curves, head }) {
   return [
-    { title: "Length of the centre", unit: "logits", zero: true, curves: [{ name: "‖centre‖", colour: "blue", ...curves["centre/norm"] }] },
-    { title: "Beside the spread of the logits", unit: "‖centre‖ / spread", zero: true, curves: [{ name: "share", colour: "orange", ...curves["centre/share"] }] },
-    { title: "Movement", unit: "logits since the last logged step", zero: true, curves: [{ name: "movement", colour: "purple", ...curves["centre/movement"] }] },
+    { title: "Length of the centre", unit: "logits", zero: true, curves: [{ name: "‖centre‖", colour: "blue", rough: true, ...curves["centre/norm"] }] },
+    { title: "Beside the spread of the logits", unit: "‖centre‖ / spread", zero: true, curves: [{ name: "share", colour: "orange", rough: true, ...curves["centre/share"] }] },
+    { title: "Movement", unit: "logits since the last logged step", zero: true, curves: [{ name: "movement", colour: "purple", rough: true, ...curves["centre/movement"] }] },
     {
-      title: "Prototypes in use", unit: "perplexity", zero: true, curves: [{ name: "in use", colour: "green", ...curves["prototypes/perplexity"] }],
+      title: "Prototypes in use", unit: "perplexity", zero: true, curves: [{ name: "in use", colour: "green", rough: true, ...curves["prototypes/perplexity"] }],
       lines: head.prototypes ? [{ y: head.prototypes, label: `all ${number(head.prototypes)}`, below: true }] : [],
     },
   ];

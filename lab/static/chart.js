@@ -6,6 +6,7 @@ import { h, number, refill } from "./dom.js";
 const CONFIG = {
   displaylogo: false, showSendToCloud: false, responsive: false, doubleClick: false, displayModeBar: false,
 };
+const MANY = 120; // points above which a curve is drawn twice: thin as logged, thick as its running mean
 const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
 
 let loading = null;
@@ -165,8 +166,11 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
     layout.annotations.push({ text: severity(event.level) > 1 ? "◆" : "▲", hovertext: escaped(`since step ${event.since_step}: ${event.sentence ?? event.name}`), x: event.since_step, yref: "paper", y: 0, yanchor: "bottom",
       showarrow: false, font: { size: 12, color: colour } });
   }
-  const traces = panel.curves.map((curve) => trace(curve, 1));
-  for (const curve of twin?.curves ?? []) if (!curve.faint) traces.push(trace({ ...curve, fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.9));
+  const traces = panel.curves.flatMap((curve) => (curve.rough && curve.x.length > MANY
+    ? [trace({ ...smooth(curve), name: `${curve.name}, mean` }, 1, "skip"), trace({ ...curve, fill: null, thin: true }, 0.45)] : [trace(curve, 1)]));
+  for (const curve of twin?.curves ?? []) {
+    if (!curve.faint) traces.push(trace({ ...(curve.rough && curve.x.length > MANY ? smooth(curve) : curve), fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.95));
+  }
   return { traces, layout };
 }
 
@@ -180,12 +184,24 @@ export function alarms(track) {
   return [...found.values()].slice(-12);
 }
 
-function trace(curve, opacity) {
+/** A running mean over a fiftieth of the curve, the same on both sides of each point. */
+export function smooth(curve) {
+  const reach = Math.max(2, Math.round(curve.x.length / 100));
+  const sums = [0], counts = [0];
+  curve.y.forEach((y, i) => { sums.push(sums[i] + (y ?? 0)); counts.push(counts[i] + (y === null ? 0 : 1)); });
+  const y = curve.y.map((value, i) => {
+    const side = Math.min(reach, i, curve.y.length - 1 - i), from = i - side, to = i + side + 1;
+    return value === null || counts[to] === counts[from] ? null : (sums[to] - sums[from]) / (counts[to] - counts[from]);
+  });
+  return { ...curve, y };
+}
+
+function trace(curve, opacity, hoverinfo = undefined) {
   const colour = css(curve.colour);
   return {
     type: "scatter", mode: curve.x.length < 2 || curve.dots ? "lines+markers" : "lines", x: curve.x, y: curve.y, name: escaped(curve.name), connectgaps: false,
-    line: { color: colour, width: curve.faint ? 1 : 2, dash: curve.dash ?? "solid" }, opacity: curve.faint ? 0.4 : opacity, marker: { size: curve.faint ? 3 : 5, color: colour },
-    fill: curve.fill ?? "none", fillcolor: curve.fill ? tint(colour, 0.28) : undefined, hoverinfo: curve.faint ? "skip" : undefined, hovertemplate: curve.faint ? undefined : "%{y:.4~g}",
+    line: { color: colour, width: curve.faint || curve.thin ? 1 : 2, dash: curve.dash ?? "solid" }, opacity: curve.faint ? 0.4 : opacity, marker: { size: curve.faint ? 3 : 5, color: colour },
+    fill: curve.fill ?? "none", fillcolor: curve.fill ? tint(colour, 0.28) : undefined, hoverinfo: curve.faint ? "skip" : hoverinfo, hovertemplate: curve.faint || hoverinfo ? undefined : "%{y:.4~g}",
   };
 }
 

@@ -69,13 +69,15 @@ function said({ head, catalogue }) {
     level: waiting ? "waiting" : level,
     children: [
       h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && level && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
-      h("p", { class: "verdict-sentence" }, finding?.sentence ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised.")),
+      h("p", { class: "verdict-sentence" }, sentence(finding) ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised.")),
       evidence ? h("p", { class: "verdict-evidence" }, h("b", {}, "Evidence: "), evidence) : null,
       finding?.advice ? h("p", { class: "verdict-advice" }, h("b", {}, "What to do: "), finding.advice) : null,
       ended ? h("p", { class: "verdict-ended" }, icon(ended[0]), `${ended[1]}: ${head.status === "died" ? "the process is gone without saying goodbye; dino-lab resume goes on from its last checkpoint." : "see the events below."}`) : null,
     ],
   };
 }
+
+const sentence = (finding) => finding?.sentence?.replace(/^Healthy so far: (.)/, (_, first) => first.toUpperCase());
 
 /** Evidence is a sentence, or by the metric's name its value and the limit it crossed. */
 function told(evidence, catalogue) {

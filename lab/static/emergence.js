@@ -12,18 +12,19 @@ export function mount(element, host) {
   chart(body, host, panels, { empty: "No evaluation yet: the first comes early in the run, if its images have labels or masks." });
 }
 
-const WORDS = {
-  raw_pixels: "raw pixels", untrained: "untrained", centred_box: "centred box", chance: "chance", best_head_untrained: "untrained",
-};
+const WORDS = { raw_pixels: "raw pixels", centred_box: "centred box" };
 
+/** The baselines of one family (knn, jaccard, pca), those that agree under one line. */
 function lines(baselines, family) {
-  return Object.entries(baselines)
-    .filter(([name, value]) => name.split("_")[0] === family && Number.isFinite(value))
-    .sort((a, b) => a[1] - b[1])
-    .map(([name, y], index) => {
-      const word = name.split("_").slice(1).join("_").replace(/^iou_/, "");
-      return { y, label: `${WORDS[word] ?? word.replaceAll("_", " ")} ${percent(y, 0)}`, left: index % 2 === 1 };
-    });
+  const found = [];
+  for (const [name, y] of Object.entries(baselines).sort((a, b) => a[1] - b[1])) {
+    if (name.split("_")[0] !== family || !Number.isFinite(y)) continue;
+    const key = name.split("_").slice(1).join("_").replace(/^(iou|teacher|student|best_head)_/, "");
+    const word = WORDS[key] ?? key.replaceAll("_", " ");
+    const same = found.find((line) => line.word === word && Math.abs(line.y - y) < 0.01);
+    if (!same) found.push({ y, word });
+  }
+  return found.map(({ y, word }, index) => ({ y, label: `${word} ${percent(y, 0)}`, left: index % 2 === 1 }));
 }
 
 function panels({ curves, head }) {

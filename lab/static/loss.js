@@ -21,9 +21,9 @@ function panels({ curves, head }) {
     title: "Cross-entropy", unit: "nats", zero: true, height: 250,
     range: Number.isFinite(uniform) ? [0, Math.max(uniform * 1.12, 1.05 * (last(loss) ?? 0))] : undefined,
     curves: [
-      { name: "H(t) of the teacher", colour: "orange", fill: "tozeroy", ...entropy, about: "Mean entropy of the teacher's answers: how unsure it is about each image." },
-      { name: "+ KL(t‖s)", colour: "blue", fill: "tonexty", ...both, shown: () => number(last(kl)), about: "How far the student's answers are from the teacher's." },
-      { name: "loss", colour: "ink", ...loss, about: "Cross-entropy between teacher and student: what is minimised." },
+      { name: "H(t) of the teacher", colour: "orange", rough: true, fill: "tozeroy", ...entropy, about: "Mean entropy of the teacher's answers: how unsure it is about each image." },
+      { name: "+ KL(t‖s)", colour: "blue", rough: true, fill: "tonexty", ...both, shown: () => number(last(kl)), about: "How far the student's answers are from the teacher's." },
+      { name: "loss", colour: "ink", rough: true, ...loss, about: "Cross-entropy between teacher and student: what is minimised." },
     ],
     lines: [
       { y: uniform, label: `ln K = ${number(uniform)} — all ${head.prototypes} prototypes alike`, colour: "red" },

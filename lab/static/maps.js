@@ -57,9 +57,9 @@ export function entropy(weights) {
   return sum;
 }
 
-/** Scores in units of their spread → a colour: logistic of twice the score, as in the DINOv3 notebook. */
+/** Scores in units of their spread → a colour: logistic, so that outliers do not dim the rest. */
 export function componentColour(score) {
-  return 255 / (1 + Math.exp(-2 * score));
+  return 255 / (1 + Math.exp(-1.3 * score));
 }
 
 const MAGMA = ["#000004", "#120d31", "#331067", "#59157e", "#7e2482", "#a3307e", "#c83e73", "#e95462", "#fa7d5e", "#fea973", "#fed395", "#fcfdbf"];

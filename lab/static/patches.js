@@ -96,8 +96,8 @@ export function mount(element, host) {
     });
     element.querySelectorAll(".pair canvas, .tiles canvas").forEach((canvas) => canvas.paint());
     const words = {
-      image: "image", components: view.mode === "joint" ? "components, one basis for all" : "components of this image",
-      similar: patch === null ? "point at a patch" : `similar to patch ${patch + 1}${host.get("pinned") ? ", pinned (Esc lets go)" : ""}`,
+      image: "image", components: "components",
+      similar: patch === null ? "point at a patch" : `like patch ${patch + 1}${host.get("pinned") ? ", pinned" : ""}`,
     };
     large.querySelectorAll("figure").forEach((figure) => {
       const caption = figure.querySelector("b");

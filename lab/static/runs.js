@@ -13,6 +13,7 @@ export function mount(element, host) {
   const theme = h("button", { type: "button", class: "quiet", onclick: () => turn(), title: "Light or dark" }, "◐");
   theme.setAttribute("aria-label", "Switch between light and dark");
   const offline = h("p", { class: "offline", role: "status", hidden: true }, "The lab's server does not answer. Is dino-lab watch still running? Trying again …");
+  let seen = null;
   element.classList.add("top");
   element.append(
     h("div", { class: "brand" }, h("img", { src: host.url("static/lab/icon.svg"), alt: "", width: 34, height: 34 }),
@@ -29,6 +30,11 @@ export function mount(element, host) {
     const scroll = list.scrollLeft, focused = document.activeElement?.dataset?.focus;
     refill(list, key, () => (runs.length ? runs.map(entry) : [nothing()]));
     list.scrollLeft = scroll;
+    if (seen !== host.get("run")) {
+      seen = host.get("run");
+      const chosen = list.querySelector("[data-chosen=true]");
+      if (chosen) list.scrollLeft = chosen.offsetLeft - list.offsetLeft - 24;
+    }
     if (focused) list.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 

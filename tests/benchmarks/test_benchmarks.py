@@ -46,6 +46,7 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         ("telemetry", {"every", "cost"}),
         ("crops", {"images", "images_per_second", "times_as_long_as_ours"}),
         ("neighbour", {"seconds_per_step"}),
+        ("latency", {"seconds", "browser"}),
     ],
 )
 def test_a_benchmark_leaves_its_numbers_with_machine_and_versions(name: str, keys: set[str], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from dino_core import config
 from dino_core.errors import ConfigError
 from dino_core.model import Backbone, Tokens, build_backbone
+from dino_core.model.ropevit import RopeVit
 from dino_core.model.vit import Vit
 
 TINY = {"patch": 8, "dim": 32, "depth": 3, "heads": 2}
@@ -19,6 +20,7 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     "vit with mask token": lambda: build_backbone(config.Backbone(**TINY), 32, mask_token=True),
     "test_vit": lambda: build_backbone(config.Backbone(name="test_vit"), 32),
     "test_resnet": lambda: build_backbone(config.Backbone(name="test_resnet"), 64),
+    "rope": lambda: RopeVit(dim=32, depth=3, heads=2, patch=8, hidden=48, ffn="swiglu", layer_scale=0.5, drop_path=0.1),
     "test_convnext": lambda: build_backbone(config.Backbone(name="test_convnext"), 64),
 }
 VITS = [name for name in BACKBONES if "vit" in name]

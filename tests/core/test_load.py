@@ -272,9 +272,7 @@ def test_files_of_transformers_give_what_transformers_gives(name: str, tmp_path:
     family, options = TRANSFORMERS[name]
     model = shaken(getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**options)))
     model.save_pretrained(tmp_path)
-    in_memory = (
-        saved(model.state_dict(), tmp_path / "elsewhere" / "memory.pth") if (tmp_path / "elsewhere").mkdir() else None
-    )
+    (tmp_path / "elsewhere").mkdir()
     in_memory = saved(model.state_dict(), tmp_path / "elsewhere" / "memory.pth")
     sources: list[tuple[Path, int | None]] = [(tmp_path, None), (tmp_path / "model.safetensors", None)]
     if "GEGLU" not in name:  # a gate of GELU is told by config.json alone
@@ -457,7 +455,7 @@ def test_unknown_names_are_refused_with_what_there_is() -> None:
         CheckpointError, match=r"nonsense is no file or folder, and no name of a preset \(dino_resnet50"
     ):
         load_backbone("nonsense")
-    with pytest.raises(CheckpointError, match="dinov3_vitb16 are sent on request.*by hand"):
+    with pytest.raises(CheckpointError, match=r"dinov3_vitb16 are sent on request.*by hand"):
         load_backbone("dinov3_vitb16")
 
 
