@@ -69,4 +69,3 @@ class Evaluator:
             found["jaccard_centred_box"] = centred_box(masks)
             found["jaccard_everything"] = float(masks.float().mean())
         return found
-

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-import torch
 from timm.layers import LayerNorm, Mlp, SwiGLUPacked
 from timm.models.convnext import ConvNeXt
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -18,6 +17,7 @@ from dino_core.model.backbone import Backbone
 from dino_core.model.featuremap import FeatureMap
 from dino_core.model.positions import PositionedVit, Resampling
 from dino_core.model.ropevit import FeedForward, RopeVit
+from dino_core.model.unfilled import unfilled_on_meta
 from dino_core.model.vit import Vit
 
 
@@ -48,6 +48,7 @@ class LearnedVit:
     cls_std: float = 1e-6
     """Of the class token at the start: 0.02 in DINO's code, 1e-6 in DINOv2's."""
 
+    @unfilled_on_meta
     def build(self, *, drop_path: float = 0.0) -> Backbone:
         """With random weights; stochastic depth rises to `drop_path` in the last block."""
         gated = self.ffn == "swiglu"
@@ -66,7 +67,6 @@ class LearnedVit:
             reg_tokens=self.registers,
             norm_layer=partial(LayerNorm, eps=self.eps),
             drop_path_rate=drop_path,
-            weight_init="skip" if torch.get_default_device().type == "meta" else "",  # filling nothing takes seconds
         )
         nn.init.trunc_normal_(model.cls_token, std=self.cls_std)
         return Vit(model, mask_token=self.mask_token)
@@ -100,6 +100,7 @@ class RotaryVit:
     rescale: float | None = 2.0
     """In training all positions are multiplied or divided by up to so much."""
 
+    @unfilled_on_meta
     def build(self, *, drop_path: float = 0.0) -> Backbone:
         """With random weights; stochastic depth has one rate in all blocks."""
         return RopeVit(
@@ -138,6 +139,7 @@ class ConvNext:
     response_norm: bool = False
     """Global response normalisation (ConvNeXt V2, Woo et al. 2023)."""
 
+    @unfilled_on_meta
     def build(self, *, drop_path: float = 0.0) -> Backbone:
         """With random weights; stochastic depth rises stage by stage to `drop_path`."""
         model = ConvNeXt(
@@ -167,6 +169,7 @@ class Residual:
     group_width: int = 64
     """Channels of a group in the first stage, where that has 64 channels."""
 
+    @unfilled_on_meta
     def build(self, *, drop_path: float = 0.0) -> Backbone:
         """With random weights; stochastic depth rises to `drop_path` in the last block."""
         block: Any = Bottleneck if self.bottleneck else BasicBlock

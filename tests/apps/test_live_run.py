@@ -32,7 +32,8 @@ pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
     pytest.mark.skipif(
-        not Path(CHROMIUM).exists() and not os.environ.get("CI"), reason="no chromium here; CI installs it and may not skip"
+        not Path(CHROMIUM).exists() and not os.environ.get("CI"),
+        reason="no chromium here; CI installs it and may not skip",
     ),
 ]
 
@@ -88,7 +89,13 @@ def test_the_page_shows_the_live_run_beside_the_recorded_one(page):
     listed = page.locator("[data-view=runs]").inner_text()
     assert "tiny" in listed
     assert "dino_shapes" in listed
-    titles = ("What emerges", "What the loss is made of", "Which patches are alike", "Signs of collapse", "Centre and prototypes")
+    titles = (
+        "What emerges",
+        "What the loss is made of",
+        "Which patches are alike",
+        "Signs of collapse",
+        "Centre and prototypes",
+    )
     for title in titles:
         assert page.get_by_text(title, exact=True).count() == 1, title
     assert page.locator("canvas").count() >= 4

@@ -218,7 +218,11 @@ def test_a_taken_port_is_a_sentence_with_the_next_free_one(tmp_path: Path, capsy
     ],
 )
 def test_a_mistake_is_one_sentence(
-    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: list[str],
+    sentence: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert watch.main(arguments) == 2

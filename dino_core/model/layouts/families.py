@@ -55,6 +55,7 @@ def rotary(
     """A ViT with rotary positions; SwiGLU as `mlp.w1` (gate), `w2`, `w3`.
 
     `rope_embed.periods` tell the number of heads; without them they have the published `base`."""
+    tensors = {k: v for k, v in tensors.items() if k != "storage_tokens" or v.numel()}  # transformers stores none, too
     patches = _patch_weight(tensors, "patch_embed.proj.weight")
     dim, depth = patches.shape[0], count(tensors, BLOCK)
     gated = "blocks.0.mlp.w1.weight" in tensors
