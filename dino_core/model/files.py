@@ -70,7 +70,7 @@ def weights_in(folder: Path) -> list[Path]:
 
 
 def _reason(error: Exception) -> str:
-    """The sentence of an error that says what is wrong, without the advice to open it all the same."""
+    """The part of an error that says what is wrong, without the advice to open it all the same."""
     text = " ".join(str(error).split())
-    told = re.search(r"(Unsupported [^.]*?\S+(?:\.\w+)*|Trying to [^.]*) (?:was not|which|when)", text)
+    told = re.search(r"(?:unsupported|Unsupported) (?:global: )?(GLOBAL [\w.]+\w|operand \d+|\w+ [\w.]+\w)", text)
     return (told[1] if told else text[:160]) or type(error).__name__

@@ -165,7 +165,7 @@ def test_answers_carry_a_policy_that_keeps_the_browser_here(lab: Lab) -> None:
 
 
 def test_a_runs_name_is_data_in_every_answer(lab: Lab) -> None:
-    status, content, headers = lab.get("/api/runs")
+    status, _content, headers = lab.get("/api/runs")
     assert status == 200
     assert headers["content-type"].startswith("application/json")
     assert EVIL.encode() not in lab.get("/")[1]

@@ -429,15 +429,15 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
     sprung = tmp_path / "sprung"
     torch.save({**published.dino(), "args": Trap(sprung)}, tmp_path / "zip.pth")
     (tmp_path / "bare.pth").write_bytes(pickle.dumps(Trap(sprung)))
-    for name in ("zip.pth", "bare.pth"):
-        with pytest.raises(CheckpointError, match=rf"{name} is damaged or holds more than weights .*mkdir"):
+    for name, told in (("zip.pth", r"GLOBAL \w+\.mkdir"), ("bare.pth", r"operand \d+")):
+        with pytest.raises(CheckpointError, match=rf"{name} is damaged or holds more than weights \({told}\)"):
             load_backbone(tmp_path / name, heads=2)
         assert not sprung.exists()
 
 
 def test_nothing_but_the_arguments_of_a_training_run_may_be_in_a_pickle(tmp_path: Path) -> None:
     torch.save({**published.dino(), "args": tmp_path}, tmp_path / "path.pth")
-    with pytest.raises(CheckpointError, match=r"path.pth is damaged or holds more than weights"):
+    with pytest.raises(CheckpointError, match=r"path.pth is damaged or holds more than weights \(GLOBAL pathlib"):
         load_backbone(tmp_path / "path.pth", heads=2)
 
 
