@@ -43,14 +43,15 @@ def hub_files(repository: str, names: tuple[str, ...] = FILES) -> list[Path]:
 
     What is in the cache is taken from there without asking the network."""
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 
     def first(names: tuple[str, ...], local: bool) -> list[Path]:
         for name in names:
             try:
                 return [Path(hf_hub_download(repository, name, local_files_only=local))]
-            except EntryNotFoundError:  # also what is not in the cache
-                continue
+            except EntryNotFoundError as error:
+                if isinstance(error, LocalEntryNotFoundError) and not local:  # the network broke off
+                    raise
         return []
 
     by_hand = (
@@ -67,9 +68,9 @@ def hub_files(repository: str, names: tuple[str, ...] = FILES) -> list[Path]:
         if not found:
             raise CheckpointError(f"{repository} has none of {', '.join(names)}; give the path of a file.")
         return found + first(("config.json",), False)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
-        if isinstance(error, CheckpointError):
-            raise
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever the hub's client and its network library raise
         raise CheckpointError(f"{repository} can't be downloaded ({str(error)[:160]}): {by_hand}") from error
 
 

@@ -109,7 +109,7 @@ export function mount(element, host) {
   }
 
   function figure(i) {
-    return h("figure", {}, h("button", { type: "button", class: "head-tile", onclick: () => { view.head = i; paint(); fillFilm(); } }, tile((context, size) => draw(context, size, shown.maps[i]))),
+    return h("figure", {}, h("button", { type: "button", class: "head-tile", onclick: () => { view.head = i; paint(); fillFilm(); } }, tile((context, size) => draw(context, size, shown.maps[i], view.outline))),
       h("figcaption", {}, h("b"), h("small"), h("small")));
   }
 
@@ -121,14 +121,14 @@ export function mount(element, host) {
     return [named(i), `60 % in ${count} of ${map.length}`, shown.mask ? `Jaccard ${number(jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask), 2)}` : ""];
   }
 
-  function draw(context, size, map) {
+  function draw(context, size, map, outline = false) {
     if (!shown) return;
     drawPicture(context, size, shown.pictures[map && view.style === "heat" ? 1 : 0]);
     if (map) {
       const equal = map.reduce((a, b) => a + b, 0) / map.length;
       if (view.style === "heat") drawPatches(context, size, shown.grid, ramp(map, 0, SCALE * equal, "magma", 0.8));
       else drawPatches(context, size, shown.grid, (n) => [8, 10, 14, 0.9 * (1 - Math.min(map[n] / (SCALE * 0.5 * equal), 1))]);
-      if (view.outline) drawOutline(context, size, massMask(map, MASS), shown.grid, { width: 1.6 });
+      if (outline) drawOutline(context, size, massMask(map, MASS), shown.grid, { width: 1.6 });
     }
     if (view.object && shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.6 });
   }

@@ -167,7 +167,7 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
       showarrow: false, font: { size: 12, color: colour } });
   }
   const traces = panel.curves.flatMap((curve) => (curve.rough && curve.x.length > MANY
-    ? [trace({ ...smooth(curve), name: `${curve.name}, mean` }, 1, "skip"), trace({ ...curve, fill: null, thin: true }, 0.45)] : [trace(curve, 1)]));
+    ? [trace({ ...smooth(curve), name: `${curve.name}, mean` }, 1, "skip"), trace({ ...curve, fill: null, thin: true }, 0.35)] : [trace(curve, 1)]));
   for (const curve of twin?.curves ?? []) {
     if (!curve.faint) traces.push(trace({ ...(curve.rough && curve.x.length > MANY ? smooth(curve) : curve), fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.95));
   }
@@ -184,13 +184,13 @@ export function alarms(track) {
   return [...found.values()].slice(-12);
 }
 
-/** A running mean over a fiftieth of the curve, the same on both sides of each point. */
+/** A running mean over a fiftieth of the curve, around each point. */
 export function smooth(curve) {
   const reach = Math.max(2, Math.round(curve.x.length / 100));
   const sums = [0], counts = [0];
   curve.y.forEach((y, i) => { sums.push(sums[i] + (y ?? 0)); counts.push(counts[i] + (y === null ? 0 : 1)); });
   const y = curve.y.map((value, i) => {
-    const side = Math.min(reach, i, curve.y.length - 1 - i), from = i - side, to = i + side + 1;
+    const from = Math.max(0, i - reach), to = Math.min(curve.y.length, i + reach + 1);
     return value === null || counts[to] === counts[from] ? null : (sums[to] - sums[from]) / (counts[to] - counts[from]);
   });
   return { ...curve, y };

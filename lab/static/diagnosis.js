@@ -14,9 +14,10 @@ export function mount(element, host) {
   element.classList.add("verdict-card", "card");
   const verdict = h("div", { class: "verdict", role: "status" });
   const facts = h("dl", { class: "facts" });
+  const learnt = h("p", { class: "verdict-learnt" });
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Share of the run that is done" });
   const about = h("p", { class: "about" });
-  element.append(verdict, h("div", { class: "facts-side" }, bar, facts, about));
+  element.append(h("div", { class: "verdict-side" }, verdict, learnt), h("div", { class: "facts-side" }, bar, facts, about));
   host.on(["data", "run"], show);
   setInterval(seen, 1000);
 
@@ -26,7 +27,9 @@ export function mount(element, host) {
     if (!track) return;
     const { head } = track;
     const { level, children } = said(track);
-    verdict.dataset.level = level;
+    verdict.parentElement.dataset.level = level;
+    const words = learntSoFar(track);
+    if (learnt.textContent !== words) learnt.textContent = words;
     refill(verdict, JSON.stringify([head.diagnosis, head.status, head.step > 0, level]), () => children);
     bar.value = head.steps ? Math.min(head.step / head.steps, 1) : 0;
     fact("step", "step", `${number(head.step)}${head.steps ? ` of ${number(head.steps)}` : ""}`);
@@ -35,12 +38,12 @@ export function mount(element, host) {
     fact("loss", head.prototypes ? `loss (ln K ${number(Math.log(head.prototypes))})` : "loss", number(last(track.curves.loss)));
     fact("knn", "k-NN", percent(last(track.curves["knn/teacher"])));
     seen();
-    const words = [
+    const facets = [
       head.recipe, head.backbone === "vit" && head.dim ? `ViT ${head.dim}×${head.depth}, ${head.heads} heads, patch ${head.patch}${head.registers ? `, ${head.registers} registers` : ""}` : head.backbone,
       head.images ? `${number(head.images)} images of ${String(head.source ?? "?").split(/[\\/]/).at(-1)}` : null, head.prototypes ? `${number(head.prototypes)} prototypes` : null, head.device,
       head.parent?.run ? `forked from ${head.parent.run} at step ${head.parent.step}` : null, head.skipped_images ? `${head.skipped_images} images skipped` : null,
     ].filter(Boolean).join(" · ");
-    if (about.textContent !== words) about.textContent = words;
+    if (about.textContent !== facets) about.textContent = facets;
   }
 
   function fact(key, name, value) {
@@ -78,6 +81,17 @@ function said({ head, catalogue }) {
 }
 
 const sentence = (finding) => finding?.sentence?.replace(/^Healthy so far: (.)/, (_, first) => first.toUpperCase());
+
+/** What the evaluations found, beside what costs no learning. */
+function learntSoFar({ curves, head: { baselines } }) {
+  const beside = (name, words) => (Number.isFinite(baselines[name]) ? ` (${words} ${percent(baselines[name], 0)})` : "");
+  const found = [
+    ["k-NN names", curves["knn/teacher"], "of the classes" + beside("knn_raw_pixels", "raw pixels")],
+    ["the best head's attention overlaps objects by", curves["jaccard/best_head"], beside("jaccard_centred_box", "a centred box")],
+    ["the first component by", curves.pca_iou, beside("pca_iou_untrained", "untrained")],
+  ].filter(([, curve]) => last(curve) !== null).map(([before, curve, after]) => `${before} ${percent(last(curve), 0)} ${after}`.trim());
+  return found.length ? `Learnt so far: ${found.join("; ")}.` : "";
+}
 
 /** Evidence is a sentence, or by the metric's name its value and the limit it crossed. */
 function told(evidence, catalogue) {
