@@ -117,7 +117,7 @@ def test_the_cache_gives_up_what_was_unused_for_longest() -> None:
 
 @pytest.mark.slow
 def test_the_worker_computes_any_layer_and_the_last_is_what_the_probe_holds(tmp_path: Path, small_run: Path) -> None:
-    run, worker = Run(small_run), Worker(idle=20)
+    run, worker = Run(small_run), Worker(idle=20.0)
     try:
         step = run.checkpoints[-1]
         depth = run.config.backbone.depth
