@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
-from timm.layers import LayerNorm, Mlp, SwiGLUPacked
+from timm.layers import LayerNorm, Mlp, QuickGELU, SwiGLUPacked
 from timm.models.convnext import ConvNeXt
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
 from torch import nn
@@ -19,6 +19,8 @@ from dino_core.model.positions import PositionedVit, Resampling
 from dino_core.model.ropevit import FeedForward, RopeVit
 from dino_core.model.unfilled import unfilled_on_meta
 from dino_core.model.vit import Vit
+
+Activation = Literal["gelu", "quick_gelu"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,10 @@ class LearnedVit:
     resampling: Resampling
     """How positions are brought to other grids."""
     ffn: Literal["mlp", "swiglu"] = "mlp"
+    activation: Activation = "gelu"
+    """Between the MLP's linear maps; QuickGELU, x σ(1.702 x), in OpenAI's CLIP."""
+    pre_norm: bool = False
+    """A norm before the blocks, and patches cut without a bias (CLIP, Radford et al. 2021)."""
     registers: int = 0
     """Tokens without a position (Darcet et al. 2023, arXiv 2309.16588)."""
     qkv_bias: bool = True
@@ -52,6 +58,7 @@ class LearnedVit:
     def build(self, *, drop_path: float = 0.0) -> Backbone:
         """With random weights; stochastic depth rises to `drop_path` in the last block."""
         gated = self.ffn == "swiglu"
+        between = nn.GELU if self.activation == "gelu" else QuickGELU
         model = PositionedVit(
             self.resampling,
             img_size=self.grid * self.patch,
@@ -61,7 +68,8 @@ class LearnedVit:
             num_heads=self.heads,
             mlp_ratio=((2 if gated else 1) * self.hidden + 0.5) / self.dim,  # timm rounds down
             mlp_layer=SwiGLUPacked if gated else Mlp,
-            act_layer=nn.SiLU if gated else nn.GELU,
+            act_layer=nn.SiLU if gated else between,
+            pre_norm=self.pre_norm,
             qkv_bias=self.qkv_bias,
             init_values=1e-5 if self.layer_scale else None,
             reg_tokens=self.registers,

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from dino_core.errors import CheckpointError
 
 SUFFIXES = (".pth", ".pt", ".safetensors", ".bin", ".ckpt")
+CONFIGS = ("config.json", "open_clip_config.json")
 LONGEST_CONFIG = 2**20
 """Bytes of a config.json that are read."""
 
@@ -34,21 +35,30 @@ def open_weights(path: Path) -> Any:
         raise CheckpointError(
             f"{path} is damaged or holds more than weights ({_reason(error)}); what could run code is not opened."
         ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+    except RuntimeError as error:
+        if "TorchScript" in str(error):
+            raise CheckpointError(
+                f"{path} is a TorchScript program, which would have to be run; take the same network's state dict "
+                "(OpenCLIP's and timm's files are such)."
+            ) from error
+        raise CheckpointError(f"{path} is damaged or no file of weights ({_reason(error)}).") from error
+    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         raise CheckpointError(f"{path} is damaged or no file of weights ({_reason(error)}).") from error
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of a folder of transformers or timm; empty where there is none."""
-    path = folder / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        with path.open("rb") as file:
-            found = json.loads(file.read(LONGEST_CONFIG))
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path} is damaged ({_reason(error)}).") from error
-    return found if isinstance(found, dict) else {}
+    """The `config.json` of a folder of transformers or timm, and OpenCLIP's, together; empty where there is none."""
+    config: dict[str, Any] = {}
+    for path in (folder / name for name in CONFIGS):
+        if not path.is_file():
+            continue
+        try:
+            with path.open("rb") as file:
+                found = json.loads(file.read(LONGEST_CONFIG))
+        except (OSError, ValueError, RecursionError) as error:
+            raise CheckpointError(f"{path} is damaged ({_reason(error)}).") from error
+        config |= found if isinstance(found, dict) else {}
+    return config
 
 
 def weights_in(folder: Path) -> list[Path]:

@@ -42,7 +42,8 @@ def load_backbone(
     - a run directory (its newest checkpoint), or one of its checkpoint folders;
     - a file (`.pth`, `.pt`, `.safetensors`) as published by facebookresearch's dino, dinov2 and dinov3, by timm or by
       transformers, or a folder as the latter two save it;
-    - a name: of `PRESETS` (official weights), of timm, or `hf:OWNER/NAME` on the Hugging Face hub.
+    - a name: of `PRESETS` (official weights), of timm, or `hf:OWNER/NAME` on the Hugging Face hub;
+    - `random:NAME`, a preset or timm's network with the random weights it would begin with, always the same ones.
 
     `which` chooses where a file holds both networks.  The architecture is read off the tensors; `heads` is asked for only
     where nothing tells it (by default that of the published network of that size, else a head for 64 features).
@@ -66,12 +67,24 @@ def _opened(source: str | Path, which: Which, heads: int | None) -> Backbone:
     if name.startswith(("hf:", "hf-hub:")):
         files = hub_files(name.split(":", 1)[1])
         return _from_folder(files[-1].parent, which, heads) if len(files) > 1 else _from_files(files, which, heads)
+    if name.startswith("random:"):
+        return _untrained(name.removeprefix("random:"))
     if timm.is_model(name):
         return _from_timm(name, unwrapped(open_weights(timm_file(name)), which))
     raise CheckpointError(
         f"{name} is no file or folder, and no name of a preset ({', '.join(PRESETS)}), of timm (timm.list_pretrained()) "
-        "or hf:OWNER/NAME."
+        "or hf:OWNER/NAME; random:NAME gives it untrained."
     )
+
+
+def _untrained(name: str) -> Backbone:
+    if name not in PRESETS and not timm.is_model(name):
+        raise CheckpointError(f"random:{name} is no name of a preset ({', '.join(PRESETS)}) or of timm.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        if name in PRESETS:
+            return PRESETS[name].build()
+        return adapted(timm.create_model(name, num_classes=0, **_any_size(name)), name)
 
 
 def _from_folder(folder: Path, which: Which, heads: int | None) -> Backbone:
@@ -85,6 +98,11 @@ def _from_folder(folder: Path, which: Which, heads: int | None) -> Backbone:
     files = weights_in(folder)
     if files:
         return _from_files(files, which, heads)
+    if (folder / ".metadata").is_file():
+        raise CheckpointError(
+            f"{folder} is a sharded checkpoint, to resume from; make a file of it: "
+            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch FOLDER FILE.pth"
+        )
     inside = ", ".join(sorted(p.name for p in folder.iterdir())[:6]) or "nothing"
     raise CheckpointError(f"{folder} is no run, no checkpoint and has no file of weights; it contains {inside}.")
 
@@ -113,7 +131,7 @@ def _from_files(files: list[Path], which: Which, heads: int | None) -> Backbone:
         layout = identify(tensors)
         if layout is None:
             raise CheckpointError(f"no known layout begins with {_top(tensors or found)}. {_known()}")
-        return _built(layout, layout.read(tensors, Hints(heads, config if "model_type" in config else {})))
+        return _built(layout, layout.read(tensors, Hints(heads, {} if "architecture" in config else config)))
     except (CheckpointError, ConfigError) as error:
         raise CheckpointError(f"{path}: {error}") from error
 
@@ -146,9 +164,6 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def _from_timm(name: str, tensors: Tensors, options: dict[str, Any] | None = None) -> Backbone:
     """timm's own network: what tensors do not tell (activations, norms before the blocks) is as timm has it."""
-    with torch.device("meta"):
-        plain = timm.create_model(name, num_classes=0)
-    sizes = {"dynamic_img_size": True} if isinstance(plain, VisionTransformer | Eva) else {}
     try:
         with torch.random.fork_rng(devices=[]):
             model = timm.create_model(
@@ -156,11 +171,18 @@ def _from_timm(name: str, tensors: Tensors, options: dict[str, Any] | None = Non
                 pretrained=True,
                 pretrained_cfg_overlay={"state_dict": tensors},
                 num_classes=0,
-                **{**(options or {}), **sizes},
+                **{**(options or {}), **_any_size(name)},
             )
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"it does not fit timm's {name}: {' '.join(str(error).split())[:300]}") from error
     return adapted(model, name)
+
+
+def _any_size(name: str) -> dict[str, bool]:
+    """What lets timm's ViTs take images of other sizes than they were made for."""
+    with torch.device("meta"):
+        plain = timm.create_model(name, num_classes=0)
+    return {"dynamic_img_size": True} if isinstance(plain, VisionTransformer | Eva) else {}
 
 
 def adapted(model: nn.Module, name: str) -> Backbone:
@@ -179,4 +201,5 @@ def _top(found: dict[Any, Any]) -> str:
 
 
 def _known() -> str:
-    return f"Layouts: {', '.join(layout.name for layout in LAYOUTS)}."
+    layouts = ", ".join(layout.name for layout in LAYOUTS)
+    return f"Layouts: {layouts}; of any other network that timm has, give timm's name or a folder with its config.json."

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,22 @@ def test_a_full_checkpoint_of_dino_gives_the_network_that_is_asked_for(tmp_path:
     close(everything(load_backbone(path, which="student", heads=2)(images)), published.vit(student, images).tokens)
 
 
+@pytest.mark.parametrize("which", ["teacher", "student"])
+def test_names_that_wrappers_of_training_left_behind_are_read(which: str, tmp_path: Path) -> None:
+    """`model` with both networks inside, as a training run of DINOv2 saves it; compiled, checkpointed, sharded."""
+    networks = {"teacher": published.dinov2(), "student": {k: v + 0.1 for k, v in published.dinov2().items()}}
+    chunks = {"blocks.0.": "blocks.0.0._checkpoint_wrapped_module.", "blocks.1.": "blocks.0.1._orig_mod."}
+    wrapped = {
+        f"{name}.backbone._fsdp_wrapped_module.{chunks.get(key[:9], key[:9])}{key[9:]}": tensor
+        for name, tensors in networks.items()
+        for key, tensor in tensors.items()
+    }
+    path = saved({"model": {f"module.{k}": v for k, v in wrapped.items()}, "iteration": 3}, tmp_path / "run.pth")
+    images = torch.randn(1, 3, 32, 32)
+    backbone: Backbone = load_backbone(path, which=which, heads=2)
+    close(everything(backbone(images)), published.vit(networks[which], images).tokens)
+
+
 @pytest.mark.parametrize("name", ["dinov2", "dinov2 registers", "dinov3"])
 def test_a_teachers_export_of_a_chunked_training_run_is_read(name: str, tmp_path: Path) -> None:
     tensors = OFFICIAL[name]()
@@ -193,8 +210,20 @@ def test_timms_state_dicts_give_what_timm_gives(name: str, tmp_path: Path) -> No
         features = model.forward_features(images)
         if backbone.has_attention:
             close(everything(backbone(images)), features)
+            for layer in (0, -1):
+                close(backbone.attention(images, layer), rows_of_timm(model, images, layer))
         else:
             close(backbone(images).cls, model.forward_head(features, pre_logits=True))
+
+
+def rows_of_timm(model: Any, images: Tensor, layer: int) -> Tensor:
+    """What timm's own attention hands to its dropout where no fused kernel hides it."""
+    attention, seen = model.blocks[layer].attn, []
+    attention.fused_attn = False
+    hook = attention.attn_drop.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    model.forward_features(images)
+    hook.remove()
+    return seen[0]
 
 
 def test_a_folder_of_timm_is_built_by_timm(tmp_path: Path) -> None:
@@ -294,7 +323,10 @@ TRANSFORMERS: dict[str, tuple[str, dict[str, Any]]] = {
 def test_files_of_transformers_give_what_transformers_gives(name: str, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     family, options = TRANSFORMERS[name]
-    model = shaken(getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**options)))
+    config = getattr(transformers, f"{family}Config")(**options)
+    if "hidden_size" in options:
+        config._attn_implementation = "eager"  # fused kernels keep no maps
+    model = shaken(getattr(transformers, f"{family}Model")(config))
     model.save_pretrained(tmp_path)
     (tmp_path / "elsewhere").mkdir()
     in_memory = saved(model.state_dict(), tmp_path / "elsewhere" / "memory.pth")
@@ -306,15 +338,40 @@ def test_files_of_transformers_give_what_transformers_gives(name: str, tmp_path:
         for size in [(32, 32), (64, 32)] if backbone.has_attention else [(64, 64), (96, 64)]:
             images = torch.randn(2, 3, *size)
             resample = {"interpolate_pos_encoding": True} if family == "ViT" else {}
-            said, tokens = model(images, **resample), backbone(images)
+            watch = {"output_attentions": True} if backbone.has_attention else {}
+            said, tokens = model(images, **resample, **watch), backbone(images)
             if family == "ResNet":
                 close(tokens.cls, said.pooler_output.flatten(1))
                 close(tokens.patches, said.last_hidden_state.flatten(2).mT)
                 continue
             close(everything(tokens), said.last_hidden_state)
+            for layer in (0, -1) if backbone.has_attention else ():
+                close(backbone.attention(images, layer), said.attentions[layer])
             if getattr(backbone, "mask_token", None) is not None:
                 masks = torch.rand(2, size[0] * size[1] // 64) < 0.4
                 close(everything(backbone(images, masks)), model(images, bool_masked_pos=masks).last_hidden_state)
+
+
+TRUE_SIZE: dict[str, tuple[str, dict[str, Any]]] = {
+    "dinov2_vits14": ("Dinov2", {"hidden_size": 384, "num_attention_heads": 6, "image_size": 518}),
+    "dinov3_vits16": ("DINOv3ViT", {"num_register_tokens": 4}),
+}
+
+
+@pytest.mark.parametrize("name", TRUE_SIZE)
+def test_a_small_model_of_true_size_is_recognised_by_its_file_alone(name: str, tmp_path: Path) -> None:
+    """No config.json, no heads given; the paper's number of weights."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    family, options = TRUE_SIZE[name]
+    torch.manual_seed(0)
+    model = shaken(getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**options)))
+    model.save_pretrained(tmp_path)
+    (tmp_path / "config.json").unlink()
+    backbone = load_backbone(tmp_path / "model.safetensors")
+    assert sum(p.numel() for p in backbone.parameters()) == PRESETS[name].parameters
+    images = torch.randn(1, 3, 4 * backbone.patch, 6 * backbone.patch)
+    expected = model(images).last_hidden_state
+    assert float((everything(backbone(images)) - expected).norm() / expected.norm()) < 1e-4
 
 
 @pytest.mark.parametrize("family", ["ViT", "Dinov2"])
@@ -334,6 +391,126 @@ def test_shards_of_transformers_are_read_together(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.safetensors"))) > 1
     images = torch.randn(2, 3, 32, 32)
     close(everything(load_backbone(tmp_path)(images)), model(images).last_hidden_state)
+
+
+# --- to compare with ----------------------------------------------------------------------------------------------------
+
+
+def test_maes_encoder_is_read_without_its_decoder(tmp_path: Path) -> None:
+    tensors = published.dino()
+    decoder = {
+        "mask_token": torch.ones(1, 1, 16),
+        "decoder_embed.weight": torch.ones(16, 32),
+        "decoder_pred.bias": torch.ones(2),
+    }
+    path = saved({"model": {**tensors, **decoder}}, tmp_path / "mae_pretrain_vit_full.pth")
+    images = torch.randn(1, 3, 32, 32)
+    backbone = load_backbone(path, heads=2)
+    close(everything(backbone(images)), published.vit(tensors, images).tokens)
+    with pytest.raises(ValueError, match="no mask token"):
+        backbone(images, torch.zeros(1, 16, dtype=torch.bool))
+
+
+def test_ibots_student_has_its_mask_token(tmp_path: Path) -> None:
+    tensors = published.dino()
+    hidden = torch.randn(1, 32)
+    full = {"student": {f"module.backbone.{k}": v for k, v in {**tensors, "masked_embed": hidden}.items()}}
+    full["student"]["module.head.last_layer2.weight_g"] = torch.ones(8, 1)
+    backbone: Backbone = load_backbone(saved(full, tmp_path / "ibot.pth"), which="student", heads=2)
+    images, masks = torch.randn(2, 3, 32, 32), torch.rand(2, 16) < 0.4
+    close(everything(backbone(images, masks)), published.vit({**tensors, "mask_token": hidden}, images, masks).tokens)
+
+
+def open_clip_names(model: nn.Module) -> published.Tensors:
+    """The weights of timm's CLIP tower under OpenCLIP's names."""
+    from timm.models.vision_transformer import checkpoint_filter_fn
+
+    found: dict[str, Tensor] = {"visual.proj": torch.ones(64, 8), "logit_scale": torch.ones(())}
+    names = {
+        "mlp.fc1": "mlp.c_fc",
+        "mlp.fc2": "mlp.c_proj",
+        "norm1": "ln_1",
+        "norm2": "ln_2",
+        "attn.proj": "attn.out_proj",
+    }
+    for key, tensor in model.state_dict().items():
+        key = key.replace("blocks.", "transformer.resblocks.").replace("attn.qkv.", "attn.in_proj_")
+        for ours, theirs in names.items():
+            key = key.replace(f".{ours}.", f".{theirs}.")
+        key = key.replace("norm_pre.", "ln_pre.").replace("patch_embed.proj.", "conv1.")
+        key = "ln_post." + key.removeprefix("norm.") if key.startswith("norm.") else key
+        if key == "cls_token":
+            key, tensor = "class_embedding", tensor.flatten()
+        elif key == "pos_embed":
+            key, tensor = "positional_embedding", tensor[0]
+        found[f"visual.{key}"] = tensor
+    back = checkpoint_filter_fn(dict(found), model)  # timm reads these names as its own
+    assert {key for key in back if not key.startswith("head")} == set(model.state_dict())
+    return found
+
+
+@pytest.mark.parametrize("quick", [False, True])
+def test_a_tower_of_open_clip_is_read_with_the_config_beside_it(quick: bool, tmp_path: Path) -> None:
+    name = "vit_base_patch16_clip_quickgelu_224" if quick else "vit_base_patch16_clip_224"
+    model = shaken(timm.create_model(name, **{**TINY_VIT, "num_classes": 0}))
+    tensors = open_clip_names(model)
+    path = saved(tensors, tmp_path / "open_clip_model.safetensors")
+    with pytest.raises(CheckpointError, match=r"put its open_clip_config.json beside the file, or give timm's name"):
+        load_backbone(path)
+    config = {"model_cfg": {"quick_gelu": quick, "vision_cfg": {"width": 64, "head_width": 32}}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    for size in ((32, 32), (48, 64)):
+        images = torch.randn(2, 3, *size)
+        for source in (path, tmp_path):
+            close(everything(load_backbone(source)(images)), model.forward_features(images))
+    if quick:  # OpenAI's own say so by the sizes they carry
+        sizes = {"input_resolution": torch.tensor(32), "context_length": torch.tensor(77)}
+        alone = saved(tensors | sizes, tmp_path / "openai.pth")
+        (tmp_path / "open_clip_config.json").unlink()
+        images = torch.randn(1, 3, 32, 32)
+        close(everything(load_backbone(alone, heads=2)(images)), model.forward_features(images))
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_tower_of_clip_of_transformers_is_read(whole: bool, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    vision = {**TINY_HF, "intermediate_size": 64}
+    if whole:
+        text = {
+            "hidden_size": 16,
+            "intermediate_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "vocab_size": 9,
+        }
+        model = shaken(transformers.CLIPModel(transformers.CLIPConfig(vision_config=vision, text_config=text)))
+        tower = model.vision_model
+    else:
+        model = tower = shaken(transformers.CLIPVisionModel(transformers.CLIPVisionConfig(**vision)))
+    model.save_pretrained(tmp_path)
+    backbone = load_backbone(tmp_path)
+    for size in ((32, 32), (48, 48)):
+        images = torch.randn(2, 3, *size)
+        said = tower(pixel_values=images, interpolate_pos_encoding=True).last_hidden_state
+        norm = getattr(tower, "vision_model", tower).post_layernorm  # transformers normalises the class token alone
+        close(everything(backbone(images)), norm(said))
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"put its config.json beside the file"):
+        load_backbone(tmp_path, heads=2)
+
+
+def test_an_untrained_network_is_always_the_same_one_and_leaves_chance_alone() -> None:
+    torch.manual_seed(7)
+    expected = torch.randn(3)
+    torch.manual_seed(7)
+    first, second = load_backbone("random:test_vit"), load_backbone("random:test_vit")
+    assert torch.equal(torch.randn(3), expected)
+    images = torch.randn(1, 3, 96, 64)
+    assert torch.equal(first(images).cls, second(images).cls)
+    small = load_backbone("random:dinov3_vits16")
+    assert sum(p.numel() for p in small.parameters()) == PRESETS["dinov3_vits16"].parameters
+    with pytest.raises(CheckpointError, match=r"random:nonsense is no name of a preset \(dino_resnet50"):
+        load_backbone("random:nonsense")
 
 
 # --- runs -----------------------------------------------------------------------------------------------------------------
@@ -415,6 +592,19 @@ def test_a_damaged_file_is_named(suffix: str, damage: str, tmp_path: Path) -> No
         load_backbone(path, heads=2)
 
 
+def test_a_sharded_checkpoint_and_a_program_say_what_to_give_instead(tmp_path: Path) -> None:
+    (tmp_path / ".metadata").write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"is a sharded checkpoint.*dcp_to_torch"):
+        load_backbone(tmp_path)
+    with zipfile.ZipFile(tmp_path / "ViT-B-32.pt", "w") as archive:  # as torch.jit.save lays it out
+        for name in ("data.pkl", "constants.pkl", "version", "byteorder"):
+            archive.writestr(f"ViT-B-32/{name}", b"3\n")
+    with pytest.raises(
+        CheckpointError, match=r"ViT-B-32.pt is a TorchScript program.*take the same network's state dict"
+    ):
+        load_backbone(tmp_path / "ViT-B-32.pt")
+
+
 class Trap:
     """What a pickle may call when it is opened without care."""
 
@@ -447,7 +637,9 @@ def test_an_unknown_layout_is_described_beside_those_that_are_known(tmp_path: Pa
         CheckpointError, match=r"other.pth: no known layout begins with visual.conv1.weight, logit_scale"
     ):
         load_backbone(path)
-    with pytest.raises(CheckpointError, match=r"Layouts: dinov3 \(ViT\), dinov2, .*transformers"):
+    with pytest.raises(
+        CheckpointError, match=r"Layouts: dinov3 \(ViT\), mae, dinov2, .*transformers.*give timm's name"
+    ):
         load_backbone(path)
     with pytest.raises(CheckpointError, match=r"list.pth: it holds a list; expected named tensors"):
         load_backbone(saved([1, 2], tmp_path / "list.pth"))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dino_core.model.layouts import dino, dinov2, dinov3, timm, transformers
+from dino_core.model.layouts import clip, dino, dinov2, dinov3, mae, timm, transformers
 from dino_core.model.layouts.reading import Layout, Tensors
 
 LAYOUTS: tuple[Layout, ...] = (
     dinov3.VIT,
+    mae.MAE,
     dinov2.DINOV2,
     timm.VIT,
     dino.DINO,
@@ -18,6 +19,8 @@ LAYOUTS: tuple[Layout, ...] = (
     transformers.DINOV3,
     transformers.CONVNEXT,
     transformers.RESNET,
+    clip.OPEN,
+    clip.HUGGING_FACE,
 )
 """In the order in which they are tried: the more particular first."""
 

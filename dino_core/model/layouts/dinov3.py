@@ -5,9 +5,11 @@ ConvNeXt: `downsample_layers.{s}.{0,1}`, `stages.{s}.{b}.{dwconv,norm,pwconv1,pw
 
 from __future__ import annotations
 
+from dino_core.errors import CheckpointError
+from dino_core.model.architectures import ConvNext, RotaryVit
 from dino_core.model.layouts import families
 from dino_core.model.layouts.dinov2 import CHUNKED
-from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors, renamed, without
+from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors, Written, renamed, without
 from dino_core.model.ropevit import key_bias_mask
 
 
@@ -40,6 +42,37 @@ def read_convnext(tensors: Tensors, hints: Hints) -> Reading:
         (r"^norm\.", "head.norm."),
     ]
     return families.convnext(renamed(without(tensors, r"norms\.|head\."), rules), hints)
+
+
+def write(reading: Reading) -> Written:
+    architecture = reading.architecture
+    if isinstance(architecture, RotaryVit):
+        if architecture.ffn == "geglu":
+            raise CheckpointError("the layout of dinov3 gates with SiLU, this network with GELU.")
+        names = families.rotary_names(reading.weights)
+        if not architecture.mask_token:  # its code always has one
+            names["mask_token"] = names["cls_token"].new_zeros(1, architecture.dim)
+        return Written(names, said=families.other_eps(architecture.eps, 1e-5))
+    if isinstance(architecture, ConvNext):
+        return Written(convnext_names(architecture, reading.weights), said=families.other_eps(architecture.eps, 1e-6))
+    raise CheckpointError("the layout of dinov3 has rotary positions or is a ConvNeXt, this network is neither.")
+
+
+def convnext_names(architecture: ConvNext, weights: Tensors) -> Tensors:
+    if architecture.response_norm:
+        raise CheckpointError("a ConvNeXt of DINOv3 has no response norm, this network does; choose timm or safetensors.")
+    rules = [
+        (r"^model\.", ""),
+        (r"^stem\.", "downsample_layers.0."),
+        (r"^stages\.(\d)\.downsample\.", r"downsample_layers.\1."),
+        (r"^(stages\.\d+)\.blocks\.(\d+)\.", r"\1.\2."),
+        (r"\.conv_dw\.", ".dwconv."),
+        (r"\.mlp\.fc(\d)\.", r".pwconv\1."),
+        (r"^head\.norm\.", "norm."),
+    ]
+    names = renamed(weights, rules)
+    names = {k: v.flatten(1) if ".pwconv" in k and v.ndim == 4 else v for k, v in names.items()}
+    return {**names, "norms.3.weight": names["norm.weight"].clone(), "norms.3.bias": names["norm.bias"].clone()}
 
 
 VIT = Layout("dinov3 (ViT)", recognise_vit, read_vit)

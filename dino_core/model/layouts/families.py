@@ -1,4 +1,4 @@
-"""From names that all publishers of a family are first brought to, to our networks and names; sizes come from shapes.
+"""From names that all publishers of a family are first brought to, to our networks and names, and back; sizes come from shapes.
 
 LearnedVit reads DINOv2's names, RotaryVit DINOv3's, ConvNext and Residual timm's."""
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 
 from dino_core.errors import CheckpointError
-from dino_core.model.architectures import ConvNext, LearnedVit, Residual, RotaryVit
+from dino_core.model.architectures import Activation, ConvNext, LearnedVit, Residual, RotaryVit
 from dino_core.model.layouts.reading import Hints, Reading, Tensors, count, need, renamed
 from dino_core.model.positions import Resampling
 from dino_core.model.presets import PRESETS
@@ -17,7 +17,9 @@ from dino_core.model.rotary import periods
 BLOCK = r"blocks\.(\d+)\."
 
 
-def learned(tensors: Tensors, hints: Hints, resampling: Resampling, eps: float = 1e-6) -> Reading:
+def learned(
+    tensors: Tensors, hints: Hints, resampling: Resampling, eps: float = 1e-6, activation: Activation = "gelu"
+) -> Reading:
     """A ViT with a position for the class token and each patch, none for registers; SwiGLU packed in `mlp.w12`."""
     patches = _patch_weight(tensors, "patch_embed.proj.weight")
     dim, depth = patches.shape[0], count(tensors, BLOCK)
@@ -37,6 +39,8 @@ def learned(tensors: Tensors, hints: Hints, resampling: Resampling, eps: float =
         grid=grid,
         resampling=resampling,
         ffn="swiglu" if gated else "mlp",
+        activation=activation,
+        pre_norm="norm_pre.weight" in tensors,
         registers=tensors["register_tokens"].shape[1] if "register_tokens" in tensors else 0,
         qkv_bias="blocks.0.attn.qkv.bias" in tensors,
         layer_scale="blocks.0.ls1.gamma" in tensors,
@@ -47,6 +51,34 @@ def learned(tensors: Tensors, hints: Hints, resampling: Resampling, eps: float =
         tensors, [(r"\.mlp\.w12\.", ".mlp.fc1."), (r"\.mlp\.w3\.", ".mlp.fc2."), ("^register_tokens$", "reg_token")]
     )
     return Reading(architecture, _flat_mask({f"model.{k}" if k != "mask_token" else k: v for k, v in weights.items()}))
+
+
+def learned_names(weights: Tensors) -> Tensors:
+    """DINOv2's names of a LearnedVit's weights, SwiGLU packed in `mlp.fc1` and `mlp.fc2` as in timm."""
+    rules = [(r"^model\.", ""), ("^reg_token$", "register_tokens")]
+    return {k: v.view(1, -1) if k == "mask_token" else v for k, v in renamed(weights, rules).items()}
+
+
+def unlike(architecture: LearnedVit, rule: Resampling, eps: float) -> tuple[str, ...]:
+    """What the code that reads a layout does in its own way."""
+    said = []
+    if architecture.resampling != rule:
+        said.append(
+            f"at other sizes than {architecture.grid * architecture.patch} px its code resamples positions in a way of its "
+            "own, so features differ a little there."
+        )
+    return (*said, *other_eps(architecture.eps, eps))
+
+
+def other_eps(ours: float, theirs: float) -> tuple[str, ...]:
+    return () if ours == theirs else (f"its code adds {theirs:g} to variances in norms, this network {ours:g}.",)
+
+
+def heads_to_give(architecture: LearnedVit) -> tuple[str, ...]:
+    """Where nothing in the layout tells them."""
+    heads, dim = architecture.heads, architecture.dim
+    told = _published_heads(dim, architecture.depth, architecture.hidden) or (0 if dim % 64 else dim // 64)
+    return () if heads == told else (f"the layout does not tell its {heads} heads: give heads={heads} when you load it.",)
 
 
 def rotary(
@@ -92,6 +124,28 @@ def rotary(
         (r"\.mlp\.w3\.", ".mlp.fc2."),
     ]
     return Reading(architecture, _flat_mask(renamed(weights, rules)))
+
+
+def rotary_names(weights: Tensors) -> Tensors:
+    """DINOv3's names of a RotaryVit's weights."""
+    rules = [
+        (r"^patch_embed\.", "patch_embed.proj."),
+        ("^register_tokens$", "storage_tokens"),
+        (r"^rotary\.", "rope_embed."),
+        (r"^layers\.", "blocks."),
+        (r"\.attn\.bias_mask$", ".attn.qkv.bias_mask"),
+        *([(r"\.mlp\.fc2\.", ".mlp.w3.")] if any(".mlp.fc1_g." in key for key in weights) else []),
+        (r"\.mlp\.fc1_g\.", ".mlp.w1."),
+        (r"\.mlp\.fc1_x\.", ".mlp.w2."),
+    ]
+    return {k: v.view(1, -1) if k == "mask_token" else v for k, v in renamed(weights, rules).items()}
+
+
+def base_of(turns: torch.Tensor) -> float:
+    """The base of rotary periods; 100 also where they were rounded to bfloat16, as in the released weights."""
+    n = len(turns)
+    found = float(turns[-1]) ** (n / max(n - 1, 1))
+    return 100.0 if abs(found / 100 - 1) < 0.02 else round(found, 6)
 
 
 def convnext(tensors: Tensors, hints: Hints, eps: float = 1e-6) -> Reading:

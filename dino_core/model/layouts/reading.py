@@ -1,4 +1,4 @@
-"""What a layout of weights is: how it is recognised among tensors, and how it is read.
+"""What a layout of weights is: how it is recognised among tensors, how it is read, and what writing it gives.
 
 Tensors have first been freed of wrappers (`dino_core.model.layouts.unwrapping`), so keys begin with the network's own parts."""
 
@@ -43,6 +43,17 @@ class Layout:
     """As a message says it."""
     recognise: Callable[[Tensors], bool]
     read: Callable[[Tensors, Hints], Reading]
+
+
+@dataclass(frozen=True)
+class Written:
+    """A network under the names of a layout."""
+
+    tensors: Tensors
+    config: dict[str, Any] = field(default_factory=dict)
+    """The `config.json` that belongs beside the tensors."""
+    said: tuple[str, ...] = ()
+    """What the layout could not keep, a sentence each."""
 
 
 def renamed(tensors: Tensors, rules: Iterable[tuple[str, str]]) -> Tensors:

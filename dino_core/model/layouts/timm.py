@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from dino_core.errors import CheckpointError
+from dino_core.model.architectures import ConvNext, LearnedVit, Residual, RotaryVit
 from dino_core.model.layouts import dino, families
-from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors, renamed, without
+from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors, Written, renamed, without
 from dino_core.model.positions import ANTIALIASED
 from dino_core.model.ropevit import key_bias_mask
 
@@ -43,7 +46,9 @@ def read_vit(tensors: Tensors, hints: Hints) -> Reading:
 
 
 def recognise_eva(tensors: Tensors) -> bool:
-    return {"cls_token", "patch_embed.proj.weight", "blocks.0.gamma_1"} <= tensors.keys() and "pos_embed" not in tensors
+    """Registers tell it from timm's other rotary ViTs, whose angles are others."""
+    needed = {"cls_token", "reg_token", "patch_embed.proj.weight", "blocks.0.gamma_1"}
+    return needed <= tensors.keys() and "pos_embed" not in tensors
 
 
 def read_eva(tensors: Tensors, hints: Hints) -> Reading:
@@ -86,6 +91,108 @@ def recognise_resnet(tensors: Tensors) -> bool:
 
 def read_resnet(tensors: Tensors, hints: Hints) -> Reading:
     return families.residual(without(tensors, CLASSIFIER), hints)
+
+
+def write(reading: Reading) -> Written:
+    """With the name and arguments for `timm.create_model` in the config."""
+    architecture = reading.architecture
+    if isinstance(architecture, LearnedVit):
+        return _learned(architecture, reading.weights)
+    if isinstance(architecture, RotaryVit):
+        return _rotary(architecture, reading.weights)
+    names = renamed(reading.weights, [(r"^model\.", "")])
+    if isinstance(architecture, ConvNext):
+        sizes: dict[str, Any] = {
+            "depths": architecture.depths,
+            "dims": architecture.dims,
+            "ls_init_value": 1e-6 if architecture.layer_scale else None,
+            "norm_eps": architecture.eps,
+            "conv_mlp": architecture.convolutional_mlp,
+            "use_grn": architecture.response_norm,
+        }
+        return Written(names, {"architecture": "convnext_tiny", "model_args": sizes})
+    assert isinstance(architecture, Residual)
+    sizes = {
+        "layers": architecture.depths,
+        "channels": architecture.channels,
+        "cardinality": architecture.groups,
+        "base_width": architecture.group_width,
+    }
+    return Written(names, {"architecture": "resnet50" if architecture.bottleneck else "resnet18", "model_args": sizes})
+
+
+def _learned(architecture: LearnedVit, weights: Tensors) -> Written:
+    gated, clip = architecture.ffn == "swiglu", architecture.pre_norm
+    if architecture.activation != "gelu" and not clip:
+        raise CheckpointError("timm has no ViT with QuickGELU but without a norm before its blocks.")
+    names = renamed(without(families.learned_names(weights), "mask_token$"), [("^register_tokens$", "reg_token")])
+    if architecture.registers:  # timm's registers have a table of patches alone
+        table = names["pos_embed"]
+        names |= {"cls_token": names["cls_token"] + table[:, :1], "pos_embed": table[:, 1:]}
+    plain = "vit_base_patch16_clip_quickgelu_224" if architecture.activation != "gelu" else "vit_base_patch16_clip_224"
+    name = plain if clip else "vit_giant_patch14_dinov2" if gated else "vit_small_patch14_dinov2"
+    sizes: dict[str, Any] = {
+        "img_size": architecture.grid * architecture.patch,
+        "patch_size": architecture.patch,
+        "embed_dim": architecture.dim,
+        "depth": architecture.depth,
+        "num_heads": architecture.heads,
+        "mlp_ratio": ((2 if gated else 1) * architecture.hidden + 0.5) / architecture.dim,  # timm rounds down
+        "qkv_bias": architecture.qkv_bias,
+        "init_values": 1e-5 if architecture.layer_scale else None,
+        "reg_tokens": architecture.registers,
+        "no_embed_class": bool(architecture.registers),
+    }
+    said = (*_no_mask_token(architecture), *families.unlike(architecture, ANTIALIASED, 1e-5 if clip else 1e-6))
+    return Written(names, {"architecture": name, "model_args": sizes}, said)
+
+
+def _rotary(architecture: RotaryVit, weights: Tensors) -> Written:
+    biased = architecture.qkv_bias
+    refused = {
+        "gates of GELU": architecture.ffn == "geglu",
+        "a bias on its keys": biased and not architecture.masked_key_bias,
+        "a final norm of its own for the class token": architecture.cls_norm,
+    }
+    has = [what for what, there in refused.items() if there]
+    if has:
+        raise CheckpointError(f"timm's DINOv3 has no {has[0].removeprefix('a ')}, this network does; choose safetensors.")
+    names = families.rotary_names(weights)
+    temperature = families.base_of(names["rope_embed.periods"])
+    names = renamed(
+        without(names, r"mask_token$|rope_embed\.|local_cls_norm\."),
+        [
+            ("^storage_tokens$", "reg_token"),
+            (r"\.ls(\d)\.gamma$", r".gamma_\1"),
+            (r"\.mlp\.w1\.", ".mlp.fc1_g."),
+            (r"\.mlp\.w2\.", ".mlp.fc1_x."),
+            (r"\.mlp\.w3\.", ".mlp.fc2."),
+        ],
+    )
+    for key in [key for key in names if key.endswith(".attn.qkv.bias")]:
+        query, _, value = names.pop(key).chunk(3)
+        names |= {key.replace("qkv.bias", "q_bias"): query.clone(), key.replace("qkv.bias", "v_bias"): value.clone()}
+        names.pop(f"{key}_mask")
+    gated = architecture.ffn == "swiglu"
+    sizes: dict[str, Any] = {
+        "patch_size": architecture.patch,
+        "embed_dim": architecture.dim,
+        "depth": architecture.depth,
+        "num_heads": architecture.heads,
+        "mlp_ratio": (architecture.hidden + 0.5) / architecture.dim,
+        "init_values": 1e-5 if architecture.layer_scale else None,
+        "num_reg_tokens": architecture.registers,
+        "rope_temperature": temperature,
+        "global_pool": "token",
+        **({"swiglu_align_to": 1} if gated else {}),
+    }
+    name = f"vit_small{'_plus' if gated else ''}_patch16_dinov3{'_qkvb' if biased else ''}"
+    said = (*_no_mask_token(architecture), *families.other_eps(architecture.eps, 1e-5))
+    return Written(names, {"architecture": name, "model_args": sizes}, said)
+
+
+def _no_mask_token(architecture: LearnedVit | RotaryVit) -> tuple[str, ...]:
+    return ("timm has no mask token; it is left out.",) if architecture.mask_token else ()
 
 
 def _square(n: int) -> bool:

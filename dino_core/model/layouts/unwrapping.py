@@ -11,9 +11,10 @@ from dino_core.errors import CheckpointError
 from dino_core.model.layouts.reading import Tensors
 
 NETWORKS = ("teacher", "student")
-BOXES = ("state_dict", "model")
+BOXES = ("state_dict", "model", "module")
 """Keys under which training code of others keeps the network."""
-WRAPPERS = re.compile(r"^(module\.|_orig_mod\.|_fsdp_wrapped_module\.)+")
+WRAPPERS = re.compile(r"(?<![^.])(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""What DistributedDataParallel, torch.compile, FSDP and activation checkpointing write into names."""
 
 
 def unwrapped(found: Any, which: Literal["teacher", "student"]) -> Tensors:
@@ -37,6 +38,10 @@ def unwrapped(found: Any, which: Literal["teacher", "student"]) -> Tensors:
         if isinstance(key, str) and isinstance(tensor, torch.Tensor)
     }
     for prefix in (f"{which}.", "backbone."):
-        inside = {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
-        tensors = {WRAPPERS.sub("", key): tensor for key, tensor in inside.items()} or tensors
+        inside = {
+            WRAPPERS.sub("", key.removeprefix(prefix)): tensor
+            for key, tensor in tensors.items()
+            if key.startswith(prefix)
+        }
+        tensors = inside or tensors
     return tensors
