@@ -25,6 +25,7 @@ def usage() -> str:
         "fork": "start a new run from a checkpoint, with something changed",
         "evaluate": "measure a run or a model on labelled images",
         "record": "a compact copy of a run, to hand on",
+        "convert": "write a run's network or any weights in another layout",
         "watch": "the lab in a browser, live",
         "lab": "train `tiny` and watch it, both at once",
         "doctor": "what this machine has, what works, what is missing",

@@ -17,7 +17,7 @@ from dino_core.model.download import hub_files, published_file, timm_file
 from dino_core.model.eva import EvaVit
 from dino_core.model.featuremap import FeatureMap
 from dino_core.model.files import SUFFIXES, open_weights, read_config, weights_in
-from dino_core.model.layouts import LAYOUTS, identify
+from dino_core.model.layouts import LAYOUTS, identify, own
 from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors
 from dino_core.model.layouts.unwrapping import NETWORKS, unwrapped
 from dino_core.model.presets import PRESETS
@@ -128,7 +128,8 @@ def _from_files(files: list[Path], which: Which, heads: int | None) -> Backbone:
         tensors = unwrapped(found, which)
         if "architecture" in config and timm.is_model(str(config["architecture"])):
             return _from_timm(str(config["architecture"]), tensors, config.get("model_args") or {})
-        layout = identify(tensors)
+        known = own.told(path)
+        layout = identify(tensors) if known is None else own.layout(known)
         if layout is None:
             raise CheckpointError(f"no known layout begins with {_top(tensors or found)}. {_known()}")
         return _built(layout, layout.read(tensors, Hints(heads, {} if "architecture" in config else config)))
@@ -178,7 +179,7 @@ def _from_timm(name: str, tensors: Tensors, options: dict[str, Any] | None = Non
     return adapted(model, name)
 
 
-def _any_size(name: str) -> dict[str, bool]:
+def _any_size(name: str) -> dict[str, Any]:
     """What lets timm's ViTs take images of other sizes than they were made for."""
     with torch.device("meta"):
         plain = timm.create_model(name, num_classes=0)

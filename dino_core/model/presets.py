@@ -90,7 +90,8 @@ def _dinov3() -> list[Preset]:
     """Table 2 (the 7B) and Sec. 7 (what is distilled from it).  Only the 7B has no qkv bias and ends local crops apart."""
     small = RotaryVit(dim=384, depth=12, heads=6, patch=16, hidden=1536)
     huge = replace(small, dim=1280, depth=32, heads=20, hidden=5120, ffn="swiglu")
-    seven = replace(huge, dim=4096, depth=40, heads=32, hidden=8192, qkv_bias=False, local_cls_norm=True)
+    unbiased = replace(huge, qkv_bias=False, masked_key_bias=False)
+    seven = replace(unbiased, dim=4096, depth=40, heads=32, hidden=8192, local_cls_norm=True)
     tiny = ConvNext(depths=(3, 3, 9, 3), dims=(96, 192, 384, 768))
     deep = (3, 3, 27, 3)
     table: list[tuple[str, Architecture, int]] = [

@@ -69,7 +69,7 @@ def test_what_only_looks_imports_no_torch(code):
 def test_help_answers_at_once():
     """In processor time, so that a busy machine changes nothing."""
     script = "import time, sys\nfrom dino_core.cli import main\nsys.argv = ['dino-lab']\n"
-    commands = ("", "train", "train tiny", "resume", "fork", "evaluate", "record", "watch", "lab", "doctor")
+    commands = ("", "train", "train tiny", "resume", "fork", "evaluate", "record", "convert", "watch", "lab", "doctor")
     for arguments in ([*command.split(), "--help"] for command in commands):
         code = script + f"try:\n    main({arguments!r})\nexcept SystemExit as stop:\n    assert not stop.code\n"
         code += "print('cpu', time.process_time())"
@@ -82,7 +82,7 @@ def test_help_answers_at_once():
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["trian"], "no command 'trian'. Commands: doctor"),
+        (["trian"], "no command 'trian'. Commands: "),
         (["train", "tinny"], "no recipe 'tinny'. Recipes: tiny"),
         (["train", "tiny", "--stepz", "3"], "--steps"),
         (["train", "tiny", "--crops.local-size", "100"], "must not be larger than"),
@@ -91,6 +91,7 @@ def test_help_answers_at_once():
         (["resume", "{tmp}"], "is not a run"),
         (["fork", "{tmp}", "--at", "3"], "config.json"),
         (["evaluate", "{tmp}/nothing.pth", "--data.source", "shapes"], "nothing.pth"),
+        (["convert", "{tmp}/nothing.pth", "{tmp}/out", "--to", "timm"], "nothing.pth does not exist"),
         (["watch", "{tmp}/nothing"], "there is no folder"),
     ],
 )

@@ -39,7 +39,9 @@ def write(reading: Reading) -> Written:
         raise CheckpointError(f"the layout of dino has no {has[0]}, this network does; choose dinov2 or safetensors.")
     said = ("dino has no mask token; it is left out.",) if architecture.mask_token else ()
     names = without(families.learned_names(reading.weights), "mask_token$")
-    return Written(names, said=(*said, *families.unlike(architecture, OFFSET, 1e-6), *families.heads_to_give(architecture)))
+    return Written(
+        names, said=(*said, *families.unlike(architecture, OFFSET, 1e-6), *families.heads_to_give(architecture))
+    )
 
 
 DINO = Layout("dino", recognise, read)

@@ -14,6 +14,8 @@ from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors, Wri
 from dino_core.model.positions import ANTIALIASED, OFFSET
 
 CHUNKED = (r"^blocks\.\d+\.(\d+)\.", r"blocks.\1.")
+PACKED = [(r"\.mlp\.fc1\.", ".mlp.w12."), (r"\.mlp\.fc2\.", ".mlp.w3.")]
+"""SwiGLU's names, from timm's."""
 
 
 def recognise(tensors: Tensors) -> bool:
@@ -35,8 +37,7 @@ def write(reading: Reading) -> Written:
         raise CheckpointError("the layout of dinov2 has a table of learned positions, this network has none.")
     if architecture.pre_norm or architecture.activation != "gelu":
         raise CheckpointError("the layout of dinov2 has GELU and no norm before its blocks, this network differs.")
-    packed = [(r"\.mlp\.fc1\.", ".mlp.w12."), (r"\.mlp\.fc2\.", ".mlp.w3.")]
-    names = renamed(families.learned_names(reading.weights), packed if architecture.ffn == "swiglu" else [])
+    names = renamed(families.learned_names(reading.weights), PACKED if architecture.ffn == "swiglu" else [])
     rule = ANTIALIASED if architecture.registers else OFFSET
     said = (*families.unlike(architecture, rule, 1e-6), *families.heads_to_give(architecture))
     return Written(with_neutral_parts(names, architecture), said=said)

@@ -60,7 +60,9 @@ def write(reading: Reading) -> Written:
 
 def convnext_names(architecture: ConvNext, weights: Tensors) -> Tensors:
     if architecture.response_norm:
-        raise CheckpointError("a ConvNeXt of DINOv3 has no response norm, this network does; choose timm or safetensors.")
+        raise CheckpointError(
+            "a ConvNeXt of DINOv3 has no response norm, this network does; choose timm or safetensors."
+        )
     rules = [
         (r"^model\.", ""),
         (r"^stem\.", "downsample_layers.0."),

@@ -78,7 +78,9 @@ def heads_to_give(architecture: LearnedVit) -> tuple[str, ...]:
     """Where nothing in the layout tells them."""
     heads, dim = architecture.heads, architecture.dim
     told = _published_heads(dim, architecture.depth, architecture.hidden) or (0 if dim % 64 else dim // 64)
-    return () if heads == told else (f"the layout does not tell its {heads} heads: give heads={heads} when you load it.",)
+    return (
+        () if heads == told else (f"the layout does not tell its {heads} heads: give heads={heads} when you load it.",)
+    )
 
 
 def rotary(

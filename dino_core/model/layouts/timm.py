@@ -102,10 +102,13 @@ def write(reading: Reading) -> Written:
         return _rotary(architecture, reading.weights)
     names = renamed(reading.weights, [(r"^model\.", "")])
     if isinstance(architecture, ConvNext):
+        if not architecture.layer_scale:
+            stages = zip(architecture.depths, architecture.dims, strict=True)
+            scales = {f"stages.{s}.blocks.{b}.gamma": dim for s, (n, dim) in enumerate(stages) for b in range(n)}
+            names |= {key: torch.ones(dim) for key, dim in scales.items()}
         sizes: dict[str, Any] = {
             "depths": architecture.depths,
             "dims": architecture.dims,
-            "ls_init_value": 1e-6 if architecture.layer_scale else None,
             "norm_eps": architecture.eps,
             "conv_mlp": architecture.convolutional_mlp,
             "use_grn": architecture.response_norm,
@@ -130,7 +133,9 @@ def _learned(architecture: LearnedVit, weights: Tensors) -> Written:
         table = names["pos_embed"]
         names |= {"cls_token": names["cls_token"] + table[:, :1], "pos_embed": table[:, 1:]}
     plain = "vit_base_patch16_clip_quickgelu_224" if architecture.activation != "gelu" else "vit_base_patch16_clip_224"
-    name = plain if clip else "vit_giant_patch14_dinov2" if gated else "vit_small_patch14_dinov2"
+    name = plain if clip else "vit_giant_patch14_dinov2" if gated else "vit_small_patch16_224"
+    if gated and not architecture.layer_scale:
+        names = _with_scales(names, ("ls1.gamma", "ls2.gamma"), architecture)
     sizes: dict[str, Any] = {
         "img_size": architecture.grid * architecture.patch,
         "patch_size": architecture.patch,
@@ -139,7 +144,7 @@ def _learned(architecture: LearnedVit, weights: Tensors) -> Written:
         "num_heads": architecture.heads,
         "mlp_ratio": ((2 if gated else 1) * architecture.hidden + 0.5) / architecture.dim,  # timm rounds down
         "qkv_bias": architecture.qkv_bias,
-        "init_values": 1e-5 if architecture.layer_scale else None,
+        **({"init_values": 1e-5} if architecture.layer_scale else {}),
         "reg_tokens": architecture.registers,
         "no_embed_class": bool(architecture.registers),
     }
@@ -156,7 +161,9 @@ def _rotary(architecture: RotaryVit, weights: Tensors) -> Written:
     }
     has = [what for what, there in refused.items() if there]
     if has:
-        raise CheckpointError(f"timm's DINOv3 has no {has[0].removeprefix('a ')}, this network does; choose safetensors.")
+        raise CheckpointError(
+            f"timm's DINOv3 has no {has[0].removeprefix('a ')}, this network does; choose safetensors."
+        )
     names = families.rotary_names(weights)
     temperature = families.base_of(names["rope_embed.periods"])
     names = renamed(
@@ -173,6 +180,8 @@ def _rotary(architecture: RotaryVit, weights: Tensors) -> Written:
         query, _, value = names.pop(key).chunk(3)
         names |= {key.replace("qkv.bias", "q_bias"): query.clone(), key.replace("qkv.bias", "v_bias"): value.clone()}
         names.pop(f"{key}_mask")
+    if not architecture.layer_scale:
+        names = _with_scales(names, ("gamma_1", "gamma_2"), architecture)
     gated = architecture.ffn == "swiglu"
     sizes: dict[str, Any] = {
         "patch_size": architecture.patch,
@@ -180,7 +189,6 @@ def _rotary(architecture: RotaryVit, weights: Tensors) -> Written:
         "depth": architecture.depth,
         "num_heads": architecture.heads,
         "mlp_ratio": (architecture.hidden + 0.5) / architecture.dim,
-        "init_values": 1e-5 if architecture.layer_scale else None,
         "num_reg_tokens": architecture.registers,
         "rope_temperature": temperature,
         "global_pool": "token",
@@ -189,6 +197,12 @@ def _rotary(architecture: RotaryVit, weights: Tensors) -> Written:
     name = f"vit_small{'_plus' if gated else ''}_patch16_dinov3{'_qkvb' if biased else ''}"
     said = (*_no_mask_token(architecture), *families.other_eps(architecture.eps, 1e-5))
     return Written(names, {"architecture": name, "model_args": sizes}, said)
+
+
+def _with_scales(names: Tensors, ends: tuple[str, ...], architecture: LearnedVit | RotaryVit) -> Tensors:
+    """LayerScale of ones, which changes nothing, for networks of timm that always have it."""
+    keys = [f"blocks.{i}.{end}" for i in range(architecture.depth) for end in ends]
+    return {**names, **{key: torch.ones(architecture.dim) for key in keys}}
 
 
 def _no_mask_token(architecture: LearnedVit | RotaryVit) -> tuple[str, ...]:
