@@ -50,15 +50,13 @@ def _described(backbone: Backbone) -> Reading:
         return _learned(backbone)
     tensors = backbone.model.state_dict()
     hints = Hints(backbone.heads or None)
-    if isinstance(backbone, EvaVit) and isinstance(backbone.model.rope, RotaryEmbeddingDinoV3):
+    if isinstance(backbone, EvaVit) and isinstance(model.rope, RotaryEmbeddingDinoV3):
         return timm.read_eva(tensors, hints)
     if isinstance(backbone, FeatureMap) and timm.recognise_convnext(tensors):
         return timm.read_convnext(tensors, hints)
     if isinstance(backbone, FeatureMap) and timm.recognise_resnet(tensors):
         return timm.read_resnet(tensors, hints)
-    raise CheckpointError(
-        f"a {type(backbone.model).__name__} is in no layout but timm's own; use it under timm's name."
-    )
+    raise CheckpointError(f"a {type(model).__name__} is in no layout but timm's own; use it under timm's name.")
 
 
 def _rotary(backbone: RopeVit) -> RotaryVit:

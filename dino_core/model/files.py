@@ -64,11 +64,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def weights_in(folder: Path) -> list[Path]:
     """The files of one network in a folder as transformers and timm save it: one, or shards listed in an index."""
     for index in sorted(folder.glob("*.index.json")):
-        try:
-            names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise CheckpointError(f"{index} is damaged ({_reason(error)}).") from error
-        return [folder / Path(str(name)).name for name in names]  # only inside the folder
+        return shards_of(index)
     for suffix in (".safetensors", ".bin", ".pth", ".pt"):
         files = [path for path in sorted(folder.glob(f"*{suffix}")) if path.is_file()]
         if len(files) > 1:
@@ -77,6 +73,15 @@ def weights_in(folder: Path) -> list[Path]:
         if files:
             return files
     return []
+
+
+def shards_of(index: Path) -> list[Path]:
+    """The files over which a network is spread, beside their index."""
+    try:
+        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise CheckpointError(f"{index} is damaged ({_reason(error)}).") from error
+    return [index.parent / Path(str(name)).name for name in names]  # only inside the folder
 
 
 def _reason(error: Exception) -> str:

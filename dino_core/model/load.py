@@ -22,6 +22,7 @@ from dino_core.model.layouts.reading import Hints, Layout, Reading, Tensors
 from dino_core.model.layouts.unwrapping import NETWORKS, unwrapped
 from dino_core.model.presets import PRESETS
 from dino_core.model.teacher import load_teacher
+from dino_core.model.unfilled import unfilled_on_meta
 from dino_core.model.vit import Vit
 from dino_core.rundir.read import checkpoints
 from dino_core.rundir.schema import CHECKPOINTS, RUN, step_name
@@ -65,8 +66,7 @@ def _opened(source: str | Path, which: Which, heads: int | None) -> Backbone:
     if name in PRESETS:
         return _from_files([published_file(PRESETS[name])], which, heads)
     if name.startswith(("hf:", "hf-hub:")):
-        files = hub_files(name.split(":", 1)[1])
-        return _from_folder(files[-1].parent, which, heads) if len(files) > 1 else _from_files(files, which, heads)
+        return _from_files(hub_files(name.split(":", 1)[1]), which, heads)
     if name.startswith("random:"):
         return _untrained(name.removeprefix("random:"))
     if timm.is_model(name):
@@ -182,8 +182,13 @@ def _from_timm(name: str, tensors: Tensors, options: dict[str, Any] | None = Non
 def _any_size(name: str) -> dict[str, Any]:
     """What lets timm's ViTs take images of other sizes than they were made for."""
     with torch.device("meta"):
-        plain = timm.create_model(name, num_classes=0)
+        plain = _on_meta(name)
     return {"dynamic_img_size": True} if isinstance(plain, VisionTransformer | Eva) else {}
+
+
+@unfilled_on_meta
+def _on_meta(name: str) -> nn.Module:
+    return timm.create_model(name, num_classes=0)
 
 
 def adapted(model: nn.Module, name: str) -> Backbone:
