@@ -48,8 +48,9 @@ def _described(backbone: Backbone) -> Reading:
         return Reading(_rotary(backbone), backbone.state_dict())
     if isinstance(backbone, Vit):
         return _learned(backbone)
-    tensors = backbone.model.state_dict()
-    hints = Hints(backbone.heads or None)
+    assert isinstance(backbone, EvaVit | FeatureMap)
+    model: nn.Module = backbone.model
+    tensors = model.state_dict()
     if isinstance(backbone, EvaVit) and isinstance(model.rope, RotaryEmbeddingDinoV3):
         return timm.read_eva(tensors, hints)
     if isinstance(backbone, FeatureMap) and timm.recognise_convnext(tensors):
