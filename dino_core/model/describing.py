@@ -52,11 +52,11 @@ def _described(backbone: Backbone) -> Reading:
     model: nn.Module = backbone.model
     tensors = model.state_dict()
     if isinstance(backbone, EvaVit) and isinstance(model.rope, RotaryEmbeddingDinoV3):
-        return timm.read_eva(tensors, hints)
+        return timm.read_eva(tensors, Hints(backbone.heads))
     if isinstance(backbone, FeatureMap) and timm.recognise_convnext(tensors):
-        return timm.read_convnext(tensors, hints)
+        return timm.read_convnext(tensors, Hints())
     if isinstance(backbone, FeatureMap) and timm.recognise_resnet(tensors):
-        return timm.read_resnet(tensors, hints)
+        return timm.read_resnet(tensors, Hints())
     raise CheckpointError(f"a {type(model).__name__} is in no layout but timm's own; use it under timm's name.")
 
 
