@@ -124,11 +124,6 @@ def lightly_end_to_end(folder: str, quick: bool) -> Callable[[], None]:
     return once
 
 
-def available() -> list[str]:
-    from_modules = ("torchvision PIL", "torchvision v2", "lightly", "albumentations", "kornia")
-    return [name for name in from_modules if find_spec(NEEDS.get(name, name)) is not None]
-
-
 def measure(quick: bool) -> dict[str, Any]:
     count = 2 if quick else 20
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:

@@ -12,6 +12,7 @@ from torch import Tensor
 from dino_core.config import TrainConfig
 from dino_core.evaluation.images import LabelledImages, normalised
 from dino_core.model import Backbone, Network, Tokens
+from dino_core.model.abreast import abreast
 
 CHUNK = 128
 """Images in one forward, to bound memory."""
@@ -23,7 +24,8 @@ def look(
     """What a network's backbone says about images, in eval mode; afterwards it is in the mode it was in."""
     was_training = network.training
     network.eval()
-    seen = tokens_of(network.backbone, images.images, config.crops.mean, config.crops.std, device, attend=attend)
+    mean, std = config.crops.mean, config.crops.std
+    seen = tokens_of(network.backbone, images.images, mean, std, device, attend=attend, threads=network.threads)
     network.train(was_training)
     return seen
 
@@ -37,15 +39,17 @@ def tokens_of(
     device: torch.device,
     *,
     attend: bool = True,
+    threads: int = 1,
 ) -> tuple[Tokens, Float[Tensor, "I H N"] | None]:
     """Tokens of all the images, and the last layer's class-token attention over patches where the backbone has any."""
     parts: list[Tokens] = []
     attention: list[Tensor] = []
     for chunk in images.split(CHUNK):
         pixels = normalised(chunk, mean, std, device)
-        parts.append(backbone(pixels))
+        parts.append(abreast(backbone, backbone, pixels, threads=threads))
         if attend and backbone.has_attention:
-            attention.append(backbone.attention(pixels)[:, :, 0, 1 + backbone.registers :])
+            maps = abreast(backbone, backbone.attention, pixels, threads=threads)
+            attention.append(maps[:, :, 0, 1 + backbone.registers :])
     cls, registers, patches = (torch.cat([getattr(p, name) for p in parts]) for name in ("cls", "registers", "patches"))
     return Tokens(cls, registers, patches, parts[0].grid), torch.cat(attention) if attention else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import torch
@@ -11,11 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from dino_core.errors import RunError
-from dino_core.rundir.read import checkpoints, merge_segments, probes, read_run, read_table
+from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table
 from dino_core.rundir.schema import CHECKPOINTS, CONFIG, EVENTS, METRICS, PROBE_IMAGES, PROBES, RUN, draft_of, step_name
 from dino_core.rundir.write import line
+from dino_core.telemetry.diagnosis import Diagnosis
 
-KEPT_EVENTS = ("started", "probe", "checkpoint", "evaluation", "diagnosis", "note", "skipped_step", "finished")
+KEPT_EVENTS = ("started", "probe", "checkpoint", "evaluation", "note", "skipped_step", "finished")
+"""And `diagnosis`, which is made anew from the metrics."""
 
 
 def record(run: Path, out: Path, *, keep: int = 12, probes_kept: int = 40) -> Path:
@@ -87,4 +90,17 @@ def kept_events(run: Path, chosen: set[int], seen: set[int]) -> list[dict]:
         kind = event.get("event")
         if kind in KEPT_EVENTS and event["step"] in steps.get(kind, {event["step"]}):
             events.append({**event, "segment": 0} | ({"state": False} if kind == "checkpoint" else {}))
+    return sorted([*events, *judged(run)], key=lambda event: event["step"])
+
+
+def judged(run: Path) -> list[dict]:
+    """What the rules say about the run's metrics, as events; the rules of today, whenever it was trained."""
+    config, events = read_config(run), []
+    began = datetime.fromisoformat(read_run(run)["created"])
+    diagnosis = Diagnosis(config.head.prototypes or 0, config.steps)
+    for row in merge_segments(read_table(run / METRICS)[0]):
+        at = (began + timedelta(seconds=row.get("seconds", 0.0))).strftime("%Y-%m-%dT%H:%M:%SZ")
+        for finding in diagnosis.update(row):
+            head = {"event": "diagnosis", "step": row["step"], "time": at, "segment": 0}
+            events.append({**head, **finding.as_event()})
     return events

@@ -32,6 +32,7 @@ from dino_core.evaluation.during import Evaluator  # noqa: E402
 from dino_core.fit import fit  # noqa: E402
 from dino_core.loop import Loop, begin_probes  # noqa: E402
 from dino_core.model import Head, Network, build_backbone  # noqa: E402
+from dino_core.model.abreast import can_share  # noqa: E402
 from dino_core.objective import build_objective  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
 from dino_core.progress import say  # noqa: E402
@@ -148,6 +149,9 @@ def build_engine(config: TrainConfig) -> Engine:
     if config.machine.compile:
         student.compile()
         teacher.compile()
+    elif device.type == "cpu" and not parallel.active() and can_share(student):
+        student.threads = teacher.threads = config.machine.threads or torch.get_num_threads()
+        torch.set_num_threads(1)
     optimizer = build_optimizer(config.optim, student)
     checkpoint.initialise(optimizer)
     wrapped: torch.nn.Module = student

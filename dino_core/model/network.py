@@ -5,14 +5,15 @@ Axes: V views of one resolution, S all views, B images, K prototypes, D features
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
 from timm.layers import DropPath
 from torch import Tensor, nn
 
+from dino_core.model.abreast import abreast
 from dino_core.model.backbone import Backbone
 from dino_core.model.head import Head
 from dino_core.model.rotary import Rotary
@@ -37,6 +38,9 @@ class Output(NamedTuple):
 class Network(nn.Module):
     """A backbone and a head; called with several views of each image, at several resolutions."""
 
+    threads: int = 1
+    """CPU threads that each take a share of the images through the backbone."""
+
     def __init__(self, backbone: Backbone, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
@@ -48,9 +52,13 @@ class Network(nn.Module):
         Without `patches` the class tokens alone are computed, which spares most of a ViT's last block."""
         images = views[0].shape[1]
         flat = [v.flatten(0, 1) for v in views]
-        tokens = tuple(self.backbone(v) for v in flat) if patches else ()
-        cls = torch.cat([t.cls for t in tokens] if patches else [self.backbone.cls(v) for v in flat])  # S·B D
+        tokens = tuple(self.run(self.backbone, v) for v in flat) if patches else ()
+        cls = torch.cat([t.cls for t in tokens] if patches else [self.run(self.backbone.cls, v) for v in flat])  # S·B D
         return Output(self.head(cls).unflatten(0, (-1, images)), cls.unflatten(0, (-1, images)), tokens)
+
+    def run(self, call: Callable[..., Any], images: Float[Tensor, "_ 3 _ _"], **options: Any) -> Any:
+        """The backbone, or a method of it, on all threads."""
+        return abreast(self.backbone, call, images, threads=self.threads, **options)
 
     def frozen_copy(self) -> Network:
         """The teacher: the same weights, without gradients, stochastic depth and moved positions.

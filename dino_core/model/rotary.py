@@ -28,6 +28,8 @@ class Rotary(nn.Module):
     (the released code draws anew in each block)."""
 
     periods: Tensor
+    move: tuple[Float[Tensor, "2"], Float[Tensor, "2"]] | None = None
+    """A draw made beforehand (`dino_core.model.abreast`)."""
 
     def __init__(
         self,
@@ -58,17 +60,24 @@ class Rotary(nn.Module):
         y, x = ((torch.arange(n, device=turns.device, dtype=turns.dtype) + 0.5) / n * 2 - 1 for n in (rows, columns))
         position = torch.cartesian_prod(y, x)  # N 2
         if self.training:
-            position = self._moved(position)
+            shift, stretch = self.draw() if self.move is None else self.move
+            position = (position + shift.to(position.dtype)) * stretch.to(position.dtype)
         angles = (2 * math.pi * position.unsqueeze(-1) / turns).flatten(1).repeat(1, 2)  # N d
         return torch.stack([angles.sin(), angles.cos()])
 
-    def _moved(self, position: Float[Tensor, "N 2"]) -> Float[Tensor, "N 2"]:
+    def draw(self) -> tuple[Float[Tensor, "2"], Float[Tensor, "2"]]:
+        """How far the box is moved along each axis, and how much it is stretched."""
+        shift, stretch = self.periods.new_zeros(2), self.periods.new_zeros(2)
         if self.shift is not None:
-            position = position + position.new_empty(2).uniform_(-self.shift, self.shift)
+            shift.uniform_(-self.shift, self.shift)
         for factor, axes in ((self.jitter, 2), (self.rescale, 1)):
             if factor is not None:
-                position = position * position.new_empty(axes).uniform_(-math.log(factor), math.log(factor)).exp()
-        return position
+                stretch = stretch + stretch.new_empty(axes).uniform_(-math.log(factor), math.log(factor))
+        return shift, stretch.exp()
+
+    def forget(self) -> None:
+        """The next forward draws its own move again."""
+        self.move = None
 
 
 def rotated(x: Float[Tensor, "B H Q d"], table: Float[Tensor, "2 N d"]) -> Float[Tensor, "B H Q d"]:

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from dino_core import config
 from dino_core.errors import ConfigError
+from dino_core.model.abreast import replace_drop_path
 from dino_core.model.backbone import Backbone, layer_of, patch_grid
 from dino_core.model.tokens import Tokens
 
@@ -55,6 +56,7 @@ class Vit(Backbone):
         super().__init__()
         if model.cls_token is None:
             raise ConfigError("this ViT has no class token, which DINO trains; choose another.")
+        replace_drop_path(model)
         self.model = model
         self.mask_token = nn.Parameter(torch.zeros(model.embed_dim)) if mask_token else None
         self.dim = model.embed_dim

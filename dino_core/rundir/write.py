@@ -101,6 +101,7 @@ class RunWriter:
             yield draft
             for folder, _, files in os.walk(draft):
                 for name in files:
+                    self._open_to_readers(os.path.join(folder, name))
                     _sync(os.path.join(folder, name))
                 _sync(folder)
             _replace_folder(draft, final)
@@ -116,6 +117,7 @@ class RunWriter:
         draft.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield draft
+            self._open_to_readers(draft)
             _sync(draft)
             os.replace(draft, final)
             _sync(final.parent)
@@ -133,6 +135,10 @@ class RunWriter:
             self._events.close()
             os.close(self._claim)
             self._claim = None
+
+    def _open_to_readers(self, file: str | Path) -> None:
+        """As readable as run.json; some libraries write files that only their owner may read."""
+        os.chmod(file, (self.path / RUN).stat().st_mode & 0o777)
 
     def _place(self, relative: str) -> Path:
         if Path(relative).is_absolute() or any(part.startswith(".") for part in Path(relative).parts or (".",)):

@@ -37,7 +37,7 @@ ENGINE = {
     ),
     "jaccard/best_head": Metric(
         "Attention on the object, best head", "share", "higher",
-        "Jaccard of the patches holding 60 % of the attention and the object, best head of each image.",
+        "Jaccard of the patches holding 60 % of the attention and the object, the one head that does best over all images.",
     ),
     "jaccard/*": Metric(
         "Attention on the object", "share", "higher",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from safetensors.torch import load_file
 
 from dino_core.errors import RunError
 from dino_core.model import load_teacher
 from dino_core.recording import log_spaced, record
-from dino_core.rundir.read import checkpoints, merge_segments, probes, read_run, read_table, status
+from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table, status
+from dino_core.telemetry.diagnosis import Diagnosis
 
 
 def test_a_recording_keeps_all_metrics_and_log_spaced_teachers(small_run, tmp_path):
@@ -51,3 +54,22 @@ def test_chosen_steps_are_spread_over_the_logarithm_and_keep_both_ends(count):
     assert chosen[-1] == 2000
     if count > 1:
         assert chosen[0] == 0
+
+
+def test_todays_rules_judge_a_run_whenever_it_was_trained(tmp_path):
+    golden = Path(__file__).parents[1] / "data" / "run_v1"
+    out = record(golden, tmp_path / "recorded")
+    rows = merge_segments(read_table(golden / "metrics.jsonl")[0])
+    diagnosis = Diagnosis(read_config(golden).head.prototypes or 0, read_config(golden).steps)
+    expected = [(row["step"], finding.name) for row in rows for finding in diagnosis.update(row)]
+    events = read_table(out / "events.jsonl")[0]
+    found = [(e["step"], e["name"]) for e in events if e["event"] == "diagnosis"]
+    assert found == expected
+    assert found
+    assert [e["step"] for e in events] == sorted(e["step"] for e in events)
+
+
+def test_others_may_read_what_a_run_publishes(small_run):
+    mode = (small_run / "run.json").stat().st_mode & 0o777
+    for file in (*small_run.glob("checkpoints/*/teacher.safetensors"), *small_run.glob("probes/*/*.safetensors")):
+        assert file.stat().st_mode & 0o777 == mode

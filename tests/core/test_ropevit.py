@@ -85,7 +85,8 @@ def test_positions_are_moved_in_training_only_and_within_their_range(how: str) -
     rotary.train()
     assert not torch.equal(rotary(3, 3), still)
     position = torch.tensor([[0.5, -0.25]])
-    moved = torch.cat([rotary._moved(position) for _ in range(200)])
+    draws = [rotary.draw() for _ in range(200)]
+    moved = torch.cat([(position + shift) * stretch for shift, stretch in draws])
     if how == "shift":
         change = moved - position
         assert -2 <= change.min() < -1.5 < 1.5 < change.max() <= 2

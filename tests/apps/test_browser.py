@@ -1,0 +1,335 @@
+"""The page in real Chromium while a run grows."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from lab.analysis import attention, similarity
+from tests.apps.growing import Growing
+from tests.apps.served import serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.browser
+
+GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
+EVIL = "<img src=x onerror=document.title='owned'>"
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+)
+ARGUMENTS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+SLOW = 60_000
+"""Milliseconds that something may take on a busy machine before it counts as broken."""
+
+
+@dataclass
+class Lab:
+    address: str
+    growing: Growing
+    ids: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None and not os.environ.get("CI"):
+        pytest.skip("no Chromium on this machine; the pages are not driven")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("lab")
+    shutil.copytree(GOLDEN, root / "runs" / "run_v1")
+    evil = Growing(root / "runs" / "evil", name=EVIL)
+    evil.log(2)
+    evil.writer.update(status="stopped")
+    evil.writer.close()
+    growing = Growing(root / "runs" / "growing")
+    growing.probe()
+    for _ in range(4):
+        growing.log(5)
+        growing.probe()
+    with serving(root / "runs", root / "cache") as (address, _):
+        import urllib.request
+
+        runs = json.load(urllib.request.urlopen(f"{address}/api/runs"))["runs"]
+        yield Lab(address, growing, {run["name"]: run["id"] for run in runs})
+    growing.writer.close()
+
+
+class Watched:
+    """A page and what went wrong in it."""
+
+    def __init__(self, page: Page, lab: Lab) -> None:
+        self.page, self.lab = page, lab
+        self.foreign: list[str] = []
+        self.errors: list[str] = []
+        page.set_default_timeout(SLOW)
+        page.on("request", lambda request: self._look(request.url))
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+
+    def _look(self, url: str) -> None:
+        if not url.startswith((self.lab.address, "data:", "blob:")):
+            self.foreign.append(url)
+
+    def open(self, run: str = "growing", **query: Any) -> Watched:
+        parts = [f"run={self.lab.ids[run]}", *(f"{key}={value}" for key, value in query.items())]
+        self.page.goto(f"{self.lab.address}/?{'&'.join(parts)}")
+        self.page.wait_for_selector(".facts dd", state="attached")
+        return self
+
+    def tour(self) -> None:
+        """Scroll to the end and back, as someone who reads everything."""
+        for view in ("emergence", "attention", "collapse", "schedules", "events"):
+            self.page.locator(f"[data-view={view}]").scroll_into_view_if_needed()
+            self.page.wait_for_timeout(150)
+        self.page.evaluate("scrollTo(0, 0)")
+
+    def wait(self, expression: str, timeout: float = SLOW) -> None:
+        self.page.wait_for_function(expression, timeout=timeout, polling=50)
+
+    def curve_ready(self, view: str) -> None:
+        self.page.locator(f"[data-view={view}]").scroll_into_view_if_needed()
+        self.wait(f"document.querySelector('[data-view={view}] .plot')?.dataset.ready === 'yes'")
+
+    def at(self) -> str:
+        return self.page.locator(".transport .at").inner_text()
+
+
+@pytest.fixture
+def watched(browser: Browser, lab: Lab) -> Iterator[Watched]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    watched = Watched(page, lab)
+    yield watched
+    page.close()
+    assert watched.foreign == [], "no request leaves this machine"
+    assert watched.errors == []
+
+
+def test_the_page_shows_every_view_and_asks_nobody_else(watched: Watched) -> None:
+    watched.open().tour()
+    for view in ("emergence", "loss", "collapse", "centre", "schedules"):
+        watched.curve_ready(view)
+        drawn = watched.page.locator(f"[data-view={view}] .plot .scatterlayer .trace path.js-line").count()
+        assert drawn > 0, view
+        heading = watched.page.locator(f"[data-view={view}] h2")
+        assert heading.inner_text()
+    watched.page.locator("[data-view=attention]").scroll_into_view_if_needed()
+    watched.wait("document.querySelectorAll('[data-view=attention] .tiles figure').length === 5")
+    watched.wait("document.querySelectorAll('[data-view=patches] .tiles canvas').length === 6")
+    values = watched.page.locator("[data-view=loss] .legend").inner_text()
+    assert "H(t) of the teacher" in values
+    assert "ln K" in watched.page.locator("[data-view=loss]").text_content()
+
+
+def test_a_new_line_and_a_new_checkpoint_appear_while_zoom_selection_and_scroll_stay(watched: Watched) -> None:
+    page = watched.open(image=2).page
+    watched.curve_ready("loss")
+    page.evaluate("scrollTo(0, 300)")
+    box = page.locator("[data-view=loss] .plot .nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.4 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"], steps=6)
+    page.mouse.up()
+    layout = "document.querySelector('[data-view=loss] .plot')._fullLayout"
+    ranges = f"[...{layout}.xaxis.range, ...{layout}.yaxis.range]"
+    watched.wait(f"{ranges}[0] > 10")
+    page.wait_for_timeout(500)
+    before, scroll = page.evaluate(ranges), page.evaluate("scrollY")
+    delays = []
+    for _ in range(5):
+        watched.lab.growing.log(2)
+        step = watched.lab.growing.probe()
+        published = time.monotonic()
+        watched.wait(f"document.querySelector('.transport .at').textContent.startsWith('step {step}')")
+        watched.wait(
+            f"document.querySelector('[data-view=attention] .film [data-stop=\"{step}\"][aria-current=true]') !== null"
+        )
+        delays.append(time.monotonic() - published)
+        if delays[-1] <= 2:
+            break
+    assert min(delays) <= 2, f"a checkpoint is on screen within 2 s of being published; took {delays}"
+    watched.wait(
+        f"document.querySelector('[data-view=diagnosis] [data-fact=step] dd').textContent.startsWith('{step}')"
+    )
+    watched.wait(f"document.querySelector('[data-view=loss] .plot').data[0].x.at(-1) === {step}")
+    assert page.evaluate(ranges) == pytest.approx(before), "the zoom stays"
+    assert page.evaluate("scrollY") == pytest.approx(scroll, abs=2)
+    assert page.locator("[data-view=attention] .strip [aria-selected=true]").get_attribute("id") == "probe-2"
+    assert "image=2" in page.url
+
+
+def test_scrubbing_moves_every_picture_and_is_kept_in_the_address(watched: Watched) -> None:
+    page = watched.open().page
+    page.locator("[data-view=patches]").scroll_into_view_if_needed()
+    watched.wait("document.querySelectorAll('[data-view=patches] .pair canvas').length === 3")
+    picture = "document.querySelector('[data-view=patches] [data-kind=components] canvas').toDataURL()"
+    page.wait_for_timeout(500)
+    newest, last = watched.at(), page.evaluate(picture)
+    page.locator(".transport input[type=range]").focus()
+    page.keyboard.press("Home")
+    watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 0')")
+    watched.wait(f"{picture} !== {json.dumps(last)}")
+    assert "step=0" in page.url
+    assert page.locator(".transport .follow").get_attribute("aria-pressed") == "false"
+    page.reload()
+    watched.wait("document.querySelector('.transport .at')?.textContent.startsWith('step 0')")
+    page.keyboard.press("]")
+    watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 50')")
+    page.locator(".transport .follow").click()
+    watched.wait(f"document.querySelector('.transport .at').textContent === {json.dumps(newest)}")
+    assert "step=" not in page.url
+
+
+def test_playing_goes_through_the_checkpoints(watched: Watched) -> None:
+    page = watched.open(step=0).page
+    watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 0')")
+    page.locator("[aria-label^='Play']").click()
+    watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 100')")
+    page.locator("[aria-label^='Play']").click()
+
+
+def test_pointing_at_a_patch_lights_what_is_alike_and_the_keyboard_can(watched: Watched) -> None:
+    page = watched.open().page
+    page.locator("[data-view=patches]").scroll_into_view_if_needed()
+    watched.wait("document.querySelectorAll('[data-view=patches] .pair canvas').length === 3")
+    page.wait_for_timeout(400)
+    similar = "document.querySelector('[data-view=patches] [data-kind=similar] canvas').toDataURL()"
+    nothing = page.evaluate(similar)
+    page.locator("[data-view=patches] figure[data-kind=components] canvas").hover(position={"x": 20, "y": 20})
+    watched.wait(f"{similar} !== {json.dumps(nothing)}")
+    page.mouse.move(5, 5)
+    watched.wait(f"{similar} === {json.dumps(nothing)}")
+    page.locator("[data-view=patches] figure[data-kind=components] canvas").focus()
+    page.keyboard.press("ArrowRight")
+    watched.wait("document.getElementById('patch-words').textContent.startsWith('Patch ')")
+    page.keyboard.press("Escape")
+    watched.wait(f"{similar} === {json.dumps(nothing)}")
+
+
+def test_a_runs_name_is_text_and_never_markup(watched: Watched) -> None:
+    page = watched.open(EVIL).page
+    page.get_by_text(EVIL).first.wait_for()
+    watched.tour()
+    assert page.locator("img[src=x]").count() == 0
+    assert page.title() == "DINO lab"
+
+
+def test_another_run_can_be_picked_and_one_laid_over(watched: Watched) -> None:
+    page = watched.open().page
+    watched.curve_ready("loss")
+    page.locator(".run", has_text="run_v1").locator(".run-over").click()
+    watched.wait("document.querySelector('[data-view=loss] .plot').data.some((trace) => trace.line.dash === 'dot')")
+    assert f"overlay={watched.lab.ids['run_v1']}" in page.url
+    page.locator(".run", has_text="run_v1").locator(".run-pick").click()
+    watched.wait("document.querySelector('[data-fact=step] dd').textContent.startsWith('500')")
+    skipped = page.locator("[data-view=events] li b", has_text="skipped images")
+    skipped.wait_for()
+    assert skipped.count() == 1
+    assert f"run={watched.lab.ids['run_v1']}" in page.url
+
+
+@pytest.mark.parametrize(("width", "theme"), [(400, "light"), (400, "dark"), (1280, "dark")])
+def test_nothing_is_wider_than_the_screen_in_light_and_dark(watched: Watched, width: int, theme: str) -> None:
+    watched.page.set_viewport_size({"width": width, "height": 850})
+    watched.open(__theme=theme).tour()
+    page = watched.page
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    background = page.evaluate("getComputedStyle(document.querySelector('.card')).backgroundColor")
+    light = np.mean([int(part) for part in background[background.index("(") + 1 : -1].split(",")[:3]])
+    assert (light < 80) if theme == "dark" else (light > 200)
+
+
+def test_hundreds_of_updates_leave_no_trace_in_memory(watched: Watched) -> None:
+    page = watched.open().page
+    watched.curve_ready("loss")
+    client = page.context.new_cdp_session(page)
+
+    def measure() -> tuple[float, int]:
+        client.send("HeapProfiler.collectGarbage")
+        return client.send("Runtime.getHeapUsage")["usedSize"] / 2**20, client.send("Memory.getDOMCounters")["nodes"]
+
+    update = """async (times) => {
+        const { host } = await import('/static/lab/store.js');
+        const stops = host.stops();
+        for (let i = 0; i < times; i++) {
+            host.set({ step: stops[i % stops.length], follow: false, xrange: [0, 200 + i] });
+            await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+        }
+        host.set({ xrange: null, follow: true });
+    }"""
+    page.evaluate(update, 40)
+    heap, nodes = measure()
+    page.evaluate(update, 300)
+    page.wait_for_timeout(1000)
+    more_heap, more_nodes = measure()
+    assert more_heap - heap < 5, f"{heap:.1f} → {more_heap:.1f} MiB in 300 updates"
+    assert more_nodes - nodes < 400, f"{nodes} → {more_nodes} nodes in 300 updates"
+
+
+def test_the_browsers_mathematics_is_pythons(watched: Watched) -> None:
+    random = np.random.default_rng(3)
+    patches = random.normal(size=(3, 16, 24))
+    integers, scale = similarity.quantised(patches)
+    maps = np.exp(2 * random.normal(size=(20, 49)))
+    target = random.random((20, 49)) > 0.6
+    page = watched.open().page
+    given = {
+        "patches": integers.reshape(-1).tolist(), "scale": scale.reshape(-1).tolist(), "shape": list(patches.shape),
+        "maps": maps.tolist(), "target": target.astype(int).tolist(),
+    }  # fmt: skip
+    found = page.evaluate(
+        """async ({ patches, scale, shape, maps, target }) => {
+            const js = await import('/static/lab/maps.js');
+            const masks = maps.map((map) => js.massMask(map, 0.6));
+            return {
+                similar: [...js.similarity(Int8Array.from(patches), Float32Array.from(scale), shape, 1, 5)],
+                masks: masks.map((mask) => [...mask]),
+                entropy: maps.map(js.entropy),
+                jaccard: masks.map((mask, i) => js.jaccard(mask, Uint8Array.from(target[i]))),
+                pixels: [...js.onPixels(masks[0], [7, 7], 20, 20)],
+            };
+        }""",
+        given,
+    )
+    assert np.array(found["similar"]).reshape(3, 16) == pytest.approx(similarity.to_patch(patches, 5, 1), abs=0.01)
+    masks = attention.mass_mask(maps, 0.6)
+    assert (np.array(found["masks"], bool) == masks).all()
+    assert found["entropy"] == pytest.approx(attention.head_entropy(maps))
+    assert found["jaccard"] == pytest.approx(attention.jaccard(masks, target))
+    assert (np.array(found["pixels"], bool) == attention.on_pixels(masks[0], (7, 7), 20)).all()
+
+
+def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with serving(tmp_path / "runs", tmp_path / "cache") as (address, _):
+        page = browser.new_page()
+        page.set_default_timeout(SLOW)
+        page.goto(address)
+        page.get_by_text("dino-lab train tiny").wait_for()
+        late = Growing(tmp_path / "runs" / "late")
+        late.log(3)
+        page.locator("[data-fact=step] dd", has_text="30").wait_for()
+        late.writer.close()
+        page.close()
