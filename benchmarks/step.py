@@ -77,7 +77,7 @@ def peak(quick: bool) -> Callable[[], float]:
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    count, calls = (2, 1) if quick else (12, 2)
+    count, calls = (2, 1) if quick else (6, 3)
     names = [name for name in CONTESTANTS if "lightly" not in name or find_spec("lightly") is not None]
     with ExitStack() as stack:
         workers = {

@@ -48,7 +48,7 @@ def turns(quick: bool, tiny: bool) -> Callable[[], dict[str, list[float]]]:
 def measure(quick: bool) -> dict[str, Any]:
     found = {}
     for name, tiny in {"the measured step": False, "the recipe tiny": True}.items():
-        count = 1 if quick else (60 if tiny else 8)
+        count = 1 if quick else (25 if tiny else 5)
         with Worker("benchmarks.telemetry:turns", {"quick": quick, "tiny": tiny}, threads=threads()) as worker:
             worker.turn()
             pairs = [worker.turn().said for _ in range(count)]

@@ -21,6 +21,8 @@ class LabelledImages:
     """-1 where the source has no label."""
     masks: Bool[Tensor, "I S S"] | None
     """True on the object; None where the source has no masks."""
+    parts: UInt8[Tensor, "I S S"] | None = None
+    """Which part of which object a pixel shows, 0 on the background; None where the source does not know."""
 
     @property
     def labelled(self) -> bool:
@@ -28,7 +30,8 @@ class LabelledImages:
 
     def first(self, count: int) -> LabelledImages:
         masks = None if self.masks is None else self.masks[:count]
-        return LabelledImages(self.images[:count], self.labels[:count], masks)
+        parts = None if self.parts is None else self.parts[:count]
+        return LabelledImages(self.images[:count], self.labels[:count], masks, parts)
 
 
 def read_images(source: Source, count: int, size: int, seed: int = 0) -> LabelledImages:
@@ -37,6 +40,7 @@ def read_images(source: Source, count: int, size: int, seed: int = 0) -> Labelle
     images: list[np.ndarray] = []
     labels: list[int] = []
     masks: list[np.ndarray] = []
+    parts: list[np.ndarray] = []
     for index in order:
         if len(images) == count:
             break
@@ -48,11 +52,14 @@ def read_images(source: Source, count: int, size: int, seed: int = 0) -> Labelle
         labels.append(sample.label)
         if sample.mask is not None:
             masks.append(_square(sample.mask.astype(np.uint8) * 255, size, Image.Resampling.NEAREST) > 127)
+        if sample.parts is not None:
+            parts.append(_square(sample.parts, size, Image.Resampling.NEAREST))
     stacked = (
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else torch.empty(0, 3, size, size)
     )
     every_mask = torch.from_numpy(np.stack(masks)) if masks and len(masks) == len(images) else None
-    return LabelledImages(stacked.to(torch.uint8), torch.tensor(labels, dtype=torch.int64), every_mask)
+    every_part = torch.from_numpy(np.stack(parts)) if parts and len(parts) == len(images) else None
+    return LabelledImages(stacked.to(torch.uint8), torch.tensor(labels, dtype=torch.int64), every_mask, every_part)
 
 
 def _square(pixels: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
