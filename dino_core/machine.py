@@ -25,8 +25,9 @@ def cores() -> int:
 def be_a_good_neighbour() -> str:
     """Let waiting OpenMP threads sleep instead of spin, unless the user has said otherwise.
 
-    Spinning threads next to one busy process made a two-thread step 11 times slower; sleeping ones cost 14 % alone
-    (`benchmarks/neighbour.py` measures both)."""
+    Spinning threads next to one busy process make a step several times slower, sleeping ones wake late
+    (`benchmarks/neighbour.py` measures both); so a network that can shares images, not operations
+    (`dino_core.model.abreast`), and this is for what remains."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("KMP_BLOCKTIME", "0")
     return f"waiting threads: {os.environ['OMP_WAIT_POLICY'].lower()}"
