@@ -24,6 +24,7 @@ def usage() -> str:
         "resume": "go on with a run that was stopped or died",
         "fork": "start a new run from a checkpoint, with something changed",
         "evaluate": "measure a run or a model on labelled images",
+        "plan": "what a run would cost: arithmetic, memory, hours",
         "record": "a compact copy of a run, to hand on",
         "convert": "write a run's network or any weights in another layout",
         "watch": "the lab in a browser, live",

@@ -111,7 +111,8 @@ class Backbone:
     """The network that turns images into tokens, built by timm behind `dino_core.model.Backbone`."""
 
     name: str = "vit"
-    """`vit` for a Vision Transformer of the sizes below, else the name of any timm model that gives tokens or a feature map."""
+    """`vit` for a Vision Transformer of the sizes below, a name of `PRESETS` (`patch` then has to be its), or of any timm model
+    that gives tokens or a feature map."""
     patch: int = 16
     dim: int = 384
     depth: int = 12
@@ -240,6 +241,10 @@ class Machine:
     """Compile the networks with torch.compile."""
     parallel: Literal["ddp", "fsdp"] = "ddp"
     """How several GPUs share the work under torchrun."""
+    reshard: bool = True
+    """With fsdp: give gathered weights back after each forward pass (ZeRO-3), else keep them until the backward pass (ZeRO-2)."""
+    checkpointing: bool = False
+    """Keep only what enters each block of the student and compute the rest again for the gradients: less memory, more work."""
 
 
 @dataclass(frozen=True, kw_only=True)

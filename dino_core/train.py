@@ -33,6 +33,7 @@ from dino_core.fit import fit  # noqa: E402
 from dino_core.loop import Loop, begin_probes  # noqa: E402
 from dino_core.model import Head, Network, build_backbone  # noqa: E402
 from dino_core.model.abreast import can_share  # noqa: E402
+from dino_core.model.recomputing import recompute  # noqa: E402
 from dino_core.objective import build_objective  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
 from dino_core.progress import say  # noqa: E402
@@ -143,13 +144,15 @@ def build_engine(config: TrainConfig) -> Engine:
     objective = build_objective(config.objective, config.head.prototypes or 0)
     for module in (student, teacher, objective):
         module.to(device)
+    if config.machine.checkpointing:
+        recompute(student.backbone)
     if config.machine.parallel == "fsdp" and parallel.active():
-        shard(student, device)
+        shard(student, device, reshard=config.machine.reshard)
         shard(teacher, device)
     if config.machine.compile:
         student.compile()
         teacher.compile()
-    elif device.type == "cpu" and not parallel.active() and can_share(student):
+    elif device.type == "cpu" and not parallel.active() and not config.machine.checkpointing and can_share(student):
         student.threads = teacher.threads = config.machine.threads or torch.get_num_threads()
         torch.set_num_threads(1)
     optimizer = build_optimizer(config.optim, student)
@@ -169,8 +172,8 @@ def build_recorder(config: TrainConfig, out: Path) -> Recorder:
     return Recorder(None, config.head.prototypes or 0, output.log_every, output.heavy_every, mirrors)
 
 
-def shard(network: Network, device: torch.device) -> None:
-    """FSDP2: each block, the rest of the backbone, and the head, split over the ranks.
+def shard(network: Network, device: torch.device, *, reshard: bool = True) -> None:
+    """FSDP2: each block, the rest of the backbone, and the head, split over the ranks (ZeRO-3, without `reshard` ZeRO-2).
 
     Student and teacher alike, so that the teacher follows without any traffic.  Backbone and head are units of their
     own, for evaluations and probes call them without the network around them."""
@@ -179,8 +182,16 @@ def shard(network: Network, device: torch.device) -> None:
 
     mesh = init_device_mesh(device.type, (parallel.world_size(),))
     for part in (*network.blocks(), network.backbone, network.head):
-        fully_shard(part, mesh=mesh, reshard_after_forward=True)
+        fully_shard(part, mesh=mesh, reshard_after_forward=reshard)
+        if not reshard:
+            part.register_forward_hook(reshard_without_gradient)
     register_fsdp_forward_method(network.backbone, "attention")
+
+
+def reshard_without_gradient(unit: Any, *_: Any) -> None:
+    """No backward pass will come to give the gathered weights back."""
+    if not torch.is_grad_enabled():
+        unit.reshard()
 
 
 def train_on(

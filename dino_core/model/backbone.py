@@ -56,12 +56,20 @@ class Backbone(nn.Module):
 def build_backbone(backbone: config.Backbone, image_size: int, *, mask_token: bool = False) -> Backbone:
     """The network a config describes, with random weights; `image_size` (pixels) sets the grid of positions."""
     from dino_core.model.featuremap import FeatureMap
+    from dino_core.model.presets import PRESETS
     from dino_core.model.vit import Vit, plain_vit
 
     if backbone.name == "vit":
         return Vit(plain_vit(backbone, image_size), mask_token=mask_token)
+    if backbone.name in PRESETS:
+        preset = PRESETS[backbone.name].build(drop_path=backbone.drop_path)
+        if not mask_token:
+            preset.register_parameter("mask_token", None)
+        return preset
     if not timm.is_model(backbone.name):
-        raise ConfigError(f"no backbone {backbone.name!r}. Backbones: vit, {_similar(backbone.name)}.")
+        raise ConfigError(
+            f"no backbone {backbone.name!r}. Backbones: vit, {', '.join(PRESETS)}, {_similar(backbone.name)}."
+        )
     with torch.device("meta"):
         is_vit = isinstance(timm.create_model(backbone.name, num_classes=0), VisionTransformer)
     sizes: dict[str, Any] = {"img_size": image_size, "dynamic_img_size": True} if is_vit else {}

@@ -7,6 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 from jaxtyping import Bool, Float
+from timm.models.convnext import ConvNeXtBlock
+from timm.models.resnet import BasicBlock, Bottleneck
 from torch import Tensor, nn
 
 from dino_core.errors import ConfigError
@@ -41,3 +43,6 @@ class FeatureMap(Backbone):
         cls = norm(features.mean((2, 3), keepdim=True)).flatten(1)
         patches = norm(features).flatten(2).mT  # B N D
         return Tokens(cls, patches[:, :0], patches, (features.shape[2], features.shape[3]))
+
+    def blocks(self) -> list[nn.Module]:
+        return [part for part in self.model.modules() if isinstance(part, ConvNeXtBlock | Bottleneck | BasicBlock)]

@@ -9,22 +9,30 @@ import pytest
 import torch
 
 from dino_core import checkpoint
-from dino_core.config import TrainConfig, from_json, to_json
+from dino_core.config import Machine, TrainConfig, from_json, to_json
 from dino_core.model import load_teacher
 from dino_core.rundir.read import merge_segments, read_config, read_table
 from dino_core.train import resume, start
 from tests.ranks import run_on_ranks
 from tests.small import small_config
 
+WAYS = {
+    "ddp": Machine(parallel="ddp"),
+    "fsdp": Machine(parallel="fsdp"),
+    "fsdp, gathered until the backward pass, checkpointing": Machine(
+        parallel="fsdp", reshard=False, checkpointing=True
+    ),
+}
 
-def config_of(parallel: str = "ddp", **changes) -> TrainConfig:
+
+def config_of(way: str = "ddp", **changes) -> TrainConfig:
     """Without stochastic depth and KoLeo, which look at each rank's own images."""
     config = small_config(steps=6, **changes)
     return replace(
         config,
         backbone=replace(config.backbone, drop_path=0.0),
         objective=replace(config.objective, koleo_weight=0.0),
-        machine=replace(config.machine, parallel=parallel),
+        machine=replace(WAYS[way], device="cpu", precision="fp32", threads=1),
     )
 
 
@@ -44,9 +52,9 @@ WHOLE_BATCH = (
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_ranks_train_like_one(parallel, tmp_path):
-    config = config_of(parallel)
+@pytest.mark.parametrize("way", WAYS)
+def test_two_ranks_train_like_one(way, tmp_path):
+    config = config_of(way)
     one, _ = start(config, tmp_path / "one")
     two = tmp_path / "two"
     assert run_on_ranks(trained, 2, to_json(config), str(two)) == ["finished", "finished"]

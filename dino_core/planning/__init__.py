@@ -1,0 +1,1 @@
+"""What a run costs before it is begun: arithmetic, memory and time, worked out in meta memory."""
