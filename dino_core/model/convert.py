@@ -65,7 +65,9 @@ def convert(source: str | Path, dest: Path, to: str, *, heads: int | None = None
     if to == "onnx":
         from dino_core.model.onnx import export
 
-        return export(backbone, dest, expected_images(source, backbone, None).size)
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        said, apart = export(backbone, dest, expected_images(source, backbone, None).size)
+        return Converted(dest, (dest.name,), said, apart)
     reading = described(backbone)
     written = WRITERS[to](reading)
     images = expected_images(source, backbone, reading)

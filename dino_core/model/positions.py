@@ -42,11 +42,33 @@ def resampled(table: Float[Tensor, "1 _ D"], grid: tuple[int, int], rule: Resamp
     exact = table if table.dtype == torch.float64 else table.float()
     patches = exact[:, 1:].unflatten(1, (side, side)).movedim(-1, 1)  # 1 D side side
     if rule.offset:
-        scale = tuple((n + rule.offset) / side for n in grid)
-        patches = F.interpolate(patches, scale_factor=scale, mode="bicubic", antialias=rule.antialias)
+        offset = _offset(exact, grid, side, rule)
+        down, across = (bicubic(side, n, offset) for n in grid)
+        patches = down.to(exact) @ patches @ across.to(exact).mT
     else:
         patches = F.interpolate(patches, size=grid, mode="bicubic", antialias=rule.antialias)
     return torch.cat([exact[:, :1], patches.flatten(2).mT], dim=1).to(table.dtype)
+
+
+def bicubic(side: int, n: int, offset: Float[Tensor, ""]) -> Float[Tensor, "_ _"]:
+    """Rows that give each of `n` places from `side` others, sampled as if there were n + offset of them.
+
+        source = (i + 1/2) side / (n + offset) - 1/2;    weights of Keys' cubic, a = -3/4, the border repeated
+
+    What torch's `interpolate` does with `scale_factor`, written out so that exported graphs too take any size."""
+    source = (torch.arange(n, device=offset.device, dtype=offset.dtype) + 0.5) * side / (n + offset) - 0.5
+    near = source.floor().unsqueeze(-1) + torch.arange(-1, 3, device=offset.device)  # n 4
+    t = (source.unsqueeze(-1) - near).abs()
+    inner, outer = (1.25 * t - 2.25) * t * t + 1, ((-0.75 * t + 3.75) * t - 6) * t + 3
+    weight = torch.where(t <= 1, inner, torch.where(t < 2, outer, 0.0))
+    place = torch.arange(side, device=offset.device)
+    return (weight.unsqueeze(-1) * (near.clamp(0, side - 1).unsqueeze(-1) == place)).sum(1)
+
+
+def _offset(table: Float[Tensor, "1 _ D"], grid: tuple[int, int], side: int, rule: Resampling) -> Float[Tensor, ""]:
+    """None at the stored grid, which an exported graph learns only when it runs."""
+    rows, columns = (torch.ones(n, device=table.device, dtype=table.dtype).sum() for n in grid)
+    return torch.where((rows == side) & (columns == side), 0.0, rule.offset).to(table.dtype)
 
 
 class PositionedVit(VisionTransformer):

@@ -220,5 +220,5 @@ class RopeVit(Backbone):
             if self.mask_token is None:
                 raise ValueError("this backbone has no mask token; build it with mask_token=True.")
             x = torch.where(masks.unsqueeze(-1), self.mask_token.to(x.dtype), x)
-        prefix = [t.expand(len(x), -1, -1) for t in (self.cls_token, self.register_tokens) if t is not None]
+        prefix = [t.expand(x.shape[0], -1, -1) for t in (self.cls_token, self.register_tokens) if t is not None]
         return torch.cat([*prefix, x], dim=1), self.rotary(*grid), grid
