@@ -129,6 +129,24 @@ class Backbone:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Init:
+    """The weights that a run begins with; by default they are random."""
+
+    backbone: str | None = None
+    """Continue from these weights: anything `load_backbone` reads.  The network's sizes are theirs, the heads begin anew."""
+    heads: int | None = None
+    """Attention heads, where the source does not tell them."""
+    frozen: float = 0.1
+    """Share of the run in which the heads learn alone, on the backbone as it came."""
+    architecture: str | None = None
+    """What the source turned out to be; written when the run starts, so that going on needs the source no more."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.frozen < 1:
+            raise ConfigError(f"init.frozen is {self.frozen}; expected a share of the run, 0 <= frozen < 1.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Head:
     """The projection head: an MLP, a unit-norm bottleneck, and prototypes (Caron et al. 2021, Appendix C)."""
 
@@ -263,6 +281,7 @@ class TrainConfig:
     data: Data = field(default_factory=Data)
     crops: Crops = field(default_factory=Crops)
     backbone: Backbone = field(default_factory=Backbone)
+    init: Init = field(default_factory=Init)
     head: Head = field(default_factory=Head)
     objective: Dino = field(default_factory=Dino)
     optim: Optim = field(default_factory=Optim)

@@ -71,6 +71,8 @@ class Engine:
                 clip_per_tensor(self.student.parameters(), self.config.optim.clip)
             if now.last_layer_frozen:
                 drop_frozen(self.student)
+            if now.backbone_frozen:
+                self.student.backbone.zero_grad(set_to_none=True)
             with self.measured(result) if measure else nullcontext():
                 self.step_if(result.applied)
             self.teacher.follow(self.student, now.momentum)

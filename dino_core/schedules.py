@@ -63,6 +63,8 @@ class Now:
     teacher_temperature: float
     student_temperature: float
     last_layer_frozen: bool
+    backbone_frozen: bool = False
+    """The heads learn alone, on published weights."""
 
 
 class Schedule:
@@ -81,6 +83,7 @@ class Schedule:
         self.momentum = cosine(*momentum, steps)
         self.teacher_temperature = linear(*temperature, round(schedules.teacher_temperature_warmup * steps))
         self.student_temperature = config.objective.student_temperature
+        self.backbone_joins_at = round(config.init.frozen * steps) if config.init.backbone is not None else 0
         self.unfreeze_at = round(schedules.last_layer_frozen * steps)
 
     def at(self, step: int) -> Now:
@@ -92,4 +95,5 @@ class Schedule:
             teacher_temperature=self.teacher_temperature(step),
             student_temperature=self.student_temperature,
             last_layer_frozen=step < self.unfreeze_at,
+            backbone_frozen=step < self.backbone_joins_at,
         )

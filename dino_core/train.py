@@ -31,8 +31,9 @@ from dino_core.errors import ConfigError, RunError  # noqa: E402
 from dino_core.evaluation.during import Evaluator  # noqa: E402
 from dino_core.fit import fit  # noqa: E402
 from dino_core.loop import Loop, begin_probes  # noqa: E402
-from dino_core.model import Head, Network, build_backbone  # noqa: E402
+from dino_core.model import Head, Network  # noqa: E402
 from dino_core.model.abreast import can_share  # noqa: E402
+from dino_core.model.continued import continued, first_backbone  # noqa: E402
 from dino_core.model.recomputing import recompute  # noqa: E402
 from dino_core.objective import build_objective  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
@@ -70,7 +71,13 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
     source = open_source(config.data, split="train")
     config, derived = fit(replace(config, machine=machine), len(source))
     out = Path(out) if out is not None else Path("runs") / agreed_name(config)
-    engine, evaluator = build_engine(config), Evaluator.of(config, source)
+    weights = None
+    if config.init.backbone is not None and parent is None:
+        config, weights, sentence = continued(config)
+        said.append(sentence)
+    elif config.init.backbone is not None and config.init.architecture is None:
+        raise ConfigError("a fork begins with its parent's weights; give --init.backbone to a new run.")
+    engine, evaluator = build_engine(config, weights), Evaluator.of(config, source)
     recorder = build_recorder(config, out)
     step = 0
     if parent is not None:
@@ -134,11 +141,15 @@ def begin_from(parent: Parent, engine: Engine, recorder: Recorder) -> str:
     return f"begins at step {parent.step} of {parent.run}, from its teacher alone: the optimizer starts anew"
 
 
-def build_engine(config: TrainConfig) -> Engine:
-    """Student, teacher, objective and optimizer, the same on every rank, on the configured device."""
+def build_engine(config: TrainConfig, weights: dict[str, torch.Tensor] | None = None) -> Engine:
+    """Student, teacher, objective and optimizer, the same on every rank, on the configured device.
+
+    The backbone begins with `weights` where some are given (`dino_core.model.continued`)."""
     device = torch.device(config.machine.device or "cpu")
     torch.manual_seed(seed_of(config.seed, "weights"))
-    backbone = build_backbone(config.backbone, config.image_size)
+    backbone = first_backbone(config)
+    if weights is not None:
+        backbone.load_state_dict(weights)
     student = Network(backbone, Head(backbone.dim, config.head))
     teacher = student.frozen_copy()
     objective = build_objective(config.objective, config.head.prototypes or 0)

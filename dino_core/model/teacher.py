@@ -15,8 +15,9 @@ from torch.distributed.tensor import DTensor
 
 from dino_core import config
 from dino_core.errors import CheckpointError
-from dino_core.model.backbone import build_backbone
+from dino_core.model.backbone import Backbone, build_backbone
 from dino_core.model.head import Head
+from dino_core.model.layouts import own
 from dino_core.model.network import Network
 from dino_core.parallel import is_writer
 
@@ -46,6 +47,7 @@ def save_teacher(
         "format": FORMAT,
         "step": step,
         "backbone": dataclasses.asdict(config.backbone),
+        "architecture": config.init.architecture,
         "head": dataclasses.asdict(config.head),
         "prototypes": config.head.prototypes,
         "image_size": config.image_size,
@@ -69,16 +71,19 @@ def load_teacher(folder: Path | str) -> Network:
     }
     try:
         with torch.random.fork_rng(devices=[]):
-            backbone = build_backbone(
-                config.Backbone(**description["backbone"]),
-                description["image_size"],
-                mask_token="backbone.mask_token" in weights,
-            )
+            backbone = _backbone(description, "backbone.mask_token" in weights)
             network = Network(backbone, Head(backbone.dim, config.Head(**description["head"])))
         network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: model.json does not describe teacher.safetensors: {error}") from error
     return network.frozen_copy().eval()
+
+
+def _backbone(description: dict[str, Any], mask_token: bool) -> Backbone:
+    """With random weights; a run that continued from published ones says in full what they were."""
+    if description.get("architecture"):
+        return own.as_architecture(description["architecture"]).build()
+    return build_backbone(config.Backbone(**description["backbone"]), description["image_size"], mask_token=mask_token)
 
 
 def _read(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -33,8 +33,21 @@ def write(reading: Reading) -> Written:
 
 def metadata(architecture: Architecture) -> dict[str, str]:
     """What the file says about itself."""
-    told = {"kind": type(architecture).__name__, **dataclasses.asdict(architecture)}
-    return {"format": "pt", KEY: json.dumps(told)}
+    return {"format": "pt", KEY: as_text(architecture)}
+
+
+def as_text(architecture: Architecture) -> str:
+    return json.dumps({"kind": type(architecture).__name__, **dataclasses.asdict(architecture)})
+
+
+def as_architecture(text: str) -> Architecture:
+    """What `as_text` wrote."""
+    fields = json.loads(text)
+    kind = KINDS[fields.pop("kind")]
+    if "resampling" in fields:
+        fields["resampling"] = Resampling(**fields["resampling"])
+    values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return kind(**values)
 
 
 def told(path: Path) -> Architecture | None:
@@ -44,14 +57,7 @@ def told(path: Path) -> Architecture | None:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(KEY)
-        if text is None:
-            return None
-        fields = json.loads(text)
-        kind = KINDS[fields.pop("kind")]
-        if "resampling" in fields:
-            fields["resampling"] = Resampling(**fields["resampling"])
-        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-        return kind(**values)
+        return None if text is None else as_architecture(text)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} has damaged metadata ({error}); convert the network anew.") from error
 

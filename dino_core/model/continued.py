@@ -1,0 +1,73 @@
+"""Continue from published weights: the backbone of a run as some file has it, at the run's own size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from dino_core.config import TrainConfig
+from dino_core.errors import ConfigError
+from dino_core.model.architectures import LearnedVit, RotaryVit
+from dino_core.model.backbone import Backbone, build_backbone
+from dino_core.model.describing import described
+from dino_core.model.layouts import own
+from dino_core.model.layouts.reading import Tensors
+from dino_core.model.load import load_backbone
+
+
+def continued(config: TrainConfig, *, mask_token: bool = False) -> tuple[TrainConfig, Tensors, str]:
+    """`config` with the sizes of the network in `init.backbone`, that network's weights, and a sentence on them.
+
+    Learned positions stay those of the stored grid and are resampled in every forward, as where they were published.
+    Parts that this run would not train are left out: a mask token without masks, a norm for local crops."""
+    source = config.init.backbone
+    assert source is not None
+    backbone = load_backbone(source, heads=config.init.heads)
+    reading = described(backbone)
+    weights, architecture = dict(reading.weights), reading.architecture
+    if isinstance(architecture, RotaryVit):
+        weights = {key: tensor for key, tensor in weights.items() if not key.startswith("local_cls_norm.")}
+        architecture = replace(architecture, local_cls_norm=False)
+    if isinstance(architecture, LearnedVit | RotaryVit):
+        token = weights.pop("mask_token", torch.zeros(architecture.dim))
+        weights |= {"mask_token": token} if mask_token else {}
+        architecture = replace(architecture, mask_token=mask_token)
+        check_crops(config, architecture.patch, source)
+    elif mask_token:
+        raise ConfigError(f"{source} has no patches to mask; continue from a ViT, or without iBOT.")
+    sizes: dict[str, Any] = {"patch": backbone.patch}
+    if backbone.has_attention:
+        sizes |= {name: getattr(backbone, name) for name in ("dim", "depth", "heads", "registers")}
+    config = replace(
+        config,
+        backbone=replace(config.backbone, **sizes),
+        init=replace(config.init, architecture=own.as_text(architecture)),
+    )
+    alone = round(config.init.frozen * (config.steps or 0))
+    millions = sum(p.numel() for p in backbone.parameters()) / 1e6
+    return (
+        config,
+        weights,
+        f"continues from {source} ({millions:.3g} M weights); its heads learn alone for {alone} steps",
+    )
+
+
+def check_crops(config: TrainConfig, patch: int, source: str) -> None:
+    crops = config.crops
+    sizes = {"global": crops.global_size, **({"local": crops.local_size} if crops.local_crops else {})}
+    for name, size in sizes.items():
+        if size % patch:
+            near = max(1, round(size / patch)) * patch
+            raise ConfigError(
+                f"{source} has patches of {patch} px, which do not divide {name} crops of {size} px; "
+                f"give --crops.{name}-size {near}."
+            )
+
+
+def first_backbone(config: TrainConfig) -> Backbone:
+    """The network of a run, with random weights: that of the weights it continues from, else that of its config."""
+    if config.init.architecture is None:
+        return build_backbone(config.backbone, config.image_size)
+    return own.as_architecture(config.init.architecture).build(drop_path=config.backbone.drop_path)
