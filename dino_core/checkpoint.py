@@ -17,11 +17,13 @@ import torch
 import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file
+from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.api import CheckpointException
 
 from dino_core import parallel
 from dino_core.engine import Engine
 from dino_core.errors import RunError
+from dino_core.handover import take_over_network, take_over_objective
 from dino_core.model import load_teacher, save_teacher
 from dino_core.rundir.read import checkpoints
 from dino_core.rundir.schema import CHECKPOINTS, draft_of, step_name
@@ -72,7 +74,9 @@ def restore(folder: Path, engine: Engine, recorder: Recorder) -> dict[str, Any]:
     """Put the checkpoint's state into the engine, resharded if the number of ranks has changed; what `save` got as `loop`."""
     try:
         with warnings.catch_warnings(action="ignore", category=UserWarning):
-            dcp.load(state_of(engine, recorder), checkpoint_id=folder / "state", no_dist=not parallel.active())
+            found = FileSystemReader(folder / "state").read_metadata().state_dict_metadata
+            state = state_of(engine, recorder, numbered=any(key.startswith("optimizer.0.") for key in found))
+            dcp.load(state, checkpoint_id=folder / "state", no_dist=not parallel.active())
         return json.loads((folder / "state" / LOOP).read_text())
     except (CheckpointException, OSError, ValueError, KeyError, RuntimeError) as error:
         raise RunError(
@@ -83,26 +87,26 @@ def restore(folder: Path, engine: Engine, recorder: Recorder) -> dict[str, Any]:
 def start_from_teacher(folder: Path, engine: Engine) -> None:
     """Begin from a checkpoint that kept no state: student and teacher are its teacher, the optimizer starts anew."""
     source = load_teacher(folder)
-    for network in (engine.student, engine.teacher):
-        own = network.state_dict()
-        missing = [k for k, v in source.state_dict().items() if k not in own or own[k].shape != v.shape]
-        if missing:
-            raise RunError(
-                f"{folder} does not fit this config: {missing[0]} differs. Change backbone and head in a new run."
-            )
-        network.load_state_dict(source.state_dict())
+    size = json.loads((folder / "model.json").read_text())["image_size"]
+    try:
+        for network in (engine.student, engine.teacher):
+            take_over_network(network, source.state_dict(), size, engine.config.image_size)
+    except RunError as error:
+        raise RunError(f"{folder}: {error}") from error
     stored = load_file(folder / "teacher.safetensors")
-    own_state = engine.objective.state_dict()
-    engine.objective.load_state_dict({k: stored.get(f"objective.{k}", v).to(v) for k, v in own_state.items()})
+    state = {key.removeprefix("objective."): tensor for key, tensor in stored.items() if key.startswith("objective.")}
+    take_over_objective(engine.objective, state, anchor=False)
 
 
-def state_of(engine: Engine, recorder: Recorder) -> dict[str, Any]:
-    """Every tensor that the next step depends on; loading writes into these very tensors."""
+def state_of(engine: Engine, recorder: Recorder, *, numbered: bool = False) -> dict[str, Any]:
+    """Every tensor that the next step depends on; loading writes into these very tensors.
+
+    The optimizer's memory is kept by the names of weights; `numbered` as in runs from before there were phases."""
     state: dict[str, Any] = {
         "student": engine.student.state_dict(),
         "teacher": engine.teacher.state_dict(),
         "objective": engine.objective.state_dict(),
-        "optimizer": engine.optimizer.state_dict()["state"],
+        "optimizer": engine.optimizer.state_dict()["state"] if numbered else engine.optimizer_state(),
         "recorder": recorder.state_dict(),
     }
     if engine.scaler.is_enabled():

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from dino_core.config import TrainConfig
 from dino_core.data.views import Batch
 from dino_core.model import Network
 from dino_core.objective import Losses, Objective, Targets
-from dino_core.optimizers import clip_per_tensor, drop_frozen, set_schedule
+from dino_core.optimizers import clip_per_part, clip_per_tensor, drop_frozen, set_schedule, whole
 from dino_core.parallel import global_sum
 from dino_core.schedules import Now
 from dino_core.seeds import seed_of
@@ -43,6 +44,7 @@ class Engine:
     """Student, teacher, and what moves them."""
 
     config: TrainConfig
+    """Of the phase that is trained."""
     student: Network
     wrapped: nn.Module
     """The student as it is called: itself, or inside DistributedDataParallel."""
@@ -68,7 +70,7 @@ class Engine:
             if measure:
                 result.gradient_norms = {name: norm(grads(part)) for name, part in self.student.parts().items()}
             if self.config.optim.clip is not None:
-                clip_per_tensor(self.student.parameters(), self.config.optim.clip)
+                self.clip(self.config.optim.clip)
             if now.last_layer_frozen:
                 drop_frozen(self.student)
             if now.backbone_frozen:
@@ -77,7 +79,7 @@ class Engine:
                 self.step_if(result.applied)
             self.teacher.follow(self.student, now.momentum)
             with self.kept_unless(result.applied):
-                self.objective.after_step(targets, now.step)
+                self.objective.after_step(targets, now.step, self.teacher)
             self.optimizer.zero_grad(set_to_none=True)
         return result
 
@@ -96,6 +98,11 @@ class Engine:
                     self.scaler.scale(losses.total * share).backward()
             pieces.append((losses.detached(), share))
         return pieces[0][0] if parts == 1 else Losses.joined(pieces)
+
+    def optimizer_state(self) -> dict[str, dict[str, Any]]:
+        """What the optimizer remembers of each weight, by its name: the very tensors."""
+        named = dict(self.student.named_parameters())
+        return {name: self.optimizer.state[p] for name, p in named.items() if p in self.optimizer.state}
 
     def judged(self, result: StepResult) -> StepResult:
         """Whether this step may reach the weights: loss and gradients finite on every rank.  Stays on the device."""
@@ -117,6 +124,12 @@ class Engine:
             self.optimizer.step()
         elif bool(applied):
             self.optimizer.step()
+
+    def clip(self, max_norm: float) -> None:
+        if self.config.optim.clip_over == "tensor":
+            clip_per_tensor(self.student.parameters(), max_norm)
+        else:
+            clip_per_part([m.parameters() for m in (self.student.backbone, *self.student.heads())], max_norm)
 
     @contextmanager
     def kept_unless(self, applied: Tensor) -> Iterator[None]:
@@ -147,11 +160,6 @@ class Engine:
 
 def grads(parameters: Iterable[Tensor]) -> list[Tensor]:
     return [p.grad for p in parameters if p.grad is not None]
-
-
-def whole(x: Tensor) -> Tensor:
-    """A sharded scalar, gathered; a plain one as it is."""
-    return x.full_tensor() if hasattr(x, "full_tensor") else x
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -28,12 +28,24 @@ def fit(config: TrainConfig, images: int) -> tuple[TrainConfig, list[str]]:
     config = _cadence(config, said)
     data = config.data
     if data.decode_size is None:
-        data = replace(data, decode_size=2 * config.crops.global_size)
+        data = replace(data, decode_size=max(largest_side(config.phase(i)) for i in range(len(config.phases) + 1)))
     peak = config.optim.peak_lr(config.batch_size)
     if config.optim.lr_rule != "none":
         rule = f"{config.optim.lr:g} x batch {config.batch_size} / {config.optim.lr_reference_batch}"
         said.append(f"learning rate {peak:.3g} ({config.optim.lr_rule} rule: {rule})")
+    if config.phases:
+        names = [config.phase_name, *(phase.name for phase in config.phases)]
+        spans = ", ".join(f"{name} from step {start}" for name, start in zip(names, config.bounds(), strict=False))
+        said.append(f"phases: {spans}")
     return replace(config, data=data), said
+
+
+def largest_side(phase: TrainConfig) -> int:
+    """Twice the global crop, or the largest crop of the Gram anchor."""
+    crops, gram = phase.crops, phase.gram
+    sides = [crops.global_size, *(large for large, *_ in crops.mixed)]
+    anchors = [gram.size or 0, *(anchor for _, _, anchor, _ in crops.mixed)] if gram.weight else []
+    return max([2 * side for side in sides] + anchors)
 
 
 def _length(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
@@ -46,21 +58,31 @@ def _length(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
     said.append(
         f"{steps} steps: {config.epochs:g} epochs of {an_epoch} steps ({images} images, batch {config.batch_size})"
     )
-    return replace(config, steps=steps)
+    return replace(config, steps=config.start + steps)
 
 
 def _prototypes(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
     if config.head.prototypes is not None:
-        return config
+        return _patch_prototypes(config)
     prototypes = 2 ** round(math.log2(min(max(images / 16, 256), 65536)))
     said.append(
         f"{prototypes} prototypes: the power of two nearest to one for every 16 of {images} images, at most 65536"
     )
-    return replace(config, head=replace(config.head, prototypes=prototypes))
+    return _patch_prototypes(replace(config, head=replace(config.head, prototypes=prototypes)))
+
+
+def _patch_prototypes(config: TrainConfig) -> TrainConfig:
+    """As many for patches as for class tokens, where nothing else is asked for."""
+    if config.ibot.head.prototypes is not None:
+        return config
+    head = replace(config.ibot.head, prototypes=config.head.prototypes)
+    return replace(config, ibot=replace(config.ibot, head=head))
 
 
 def _schedules(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
-    now, steps = config.schedules, config.steps or 1
+    now = config.schedules
+    start, end = config.bounds()[:2]
+    steps = end - start
     if now.lr_warmup is None:
         share = min(max(0.05, 20 / steps), 0.5)
         now = replace(now, lr_warmup=share)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,9 +45,15 @@ PATIENCE = 5
 @dataclass
 class Loop:
     config: TrainConfig
+    """The whole run; `engine.config` is that of the phase in hand."""
     path: Path
     engine: Engine
-    loader: Loader
+    index: int
+    """Which phase the engine is of."""
+    advance: Callable[[Engine, TrainConfig], Engine]
+    """The engine of the next phase from that of the last one."""
+    load: Callable[[TrainConfig], Loader]
+    """The images of a phase."""
     evaluator: Evaluator
     recorder: Recorder
     diagnosis: Diagnosis
@@ -63,48 +69,72 @@ class Loop:
 
     def run(self) -> str:
         """Train to the end; returns how it ended: `finished`, `stopped` or `failed`."""
-        config = self.config
-        steps = config.steps or 0
-        schedule = Schedule(config)
-        multicrop = MultiCrop(config.crops, parallel.rank(), parallel.world_size())
-        clock = Stopwatch(self.engine.device)
+        steps = self.config.steps or 0
         progress = Progress(steps, self.step, enabled=parallel.is_writer())
         self.skipped = {name: torch.zeros((), device=self.engine.device) for name in ("steps", "in a row")}
-        saved_at, logged_at, logged_step = time.monotonic(), time.perf_counter(), self.step
         with self.listening():
             if self.step == 0:
                 self.once_in_a_while(0)
-            batches = self.loader.prefetch(self.step, steps)
-            while self.step < steps:
-                with clock("data"):
-                    decoded = next(batches)
-                with clock("augment"):
-                    batch = self.crops(multicrop, decoded)
-                finished = self.step + 1
-                measure = self.recorder.wants(finished)
-                result = self.engine.train_step(batch, schedule.at(self.step), clock, measure=measure)
-                self.step = finished
-                self.count_skipped(result)
-
-                if measure:
-                    passed = time.perf_counter() - logged_at
-                    self.seconds += passed
-                    row = self.log(result, batch, clock, finished - logged_step, passed)
-                    logged_step = finished
-                    left = (steps - finished) * passed / max(self.recorder.log_every, 1)
-                    progress.update(finished, row["loss"], row["images_per_second"], left, self.diagnosis.verdict.name)
-                due = time.monotonic() - saved_at > 60 * config.output.checkpoint_minutes
-                stop, save = self.agreed(bool(self.asked_to_stop or self.failure), due, now=measure)
-                aside = time.perf_counter()
-                if stop or save or self.is_due(finished):
-                    self.once_in_a_while(finished, must_save=stop or save)
-                    saved_at = time.monotonic()
-                logged_at = time.perf_counter() if measure else logged_at + time.perf_counter() - aside
-                if stop:
-                    break
-            batches.close()
+            self.announce_phase()
+            stopped = self.train_phase(progress)
+            while not stopped and self.step < steps:
+                self.index += 1
+                self.engine = self.advance(self.engine, self.config.phase(self.index))
+                self.announce_phase()
+                stopped = self.train_phase(progress)
         progress.close()
         return self.ended(steps)
+
+    def train_phase(self, progress: Progress) -> bool:
+        """Train to the end of the phase in hand; whether somebody asked to stop before."""
+        config, steps = self.engine.config, self.engine.config.steps or 0
+        if self.step >= steps:  # resumed where the next phase begins
+            return False
+        schedule, clock = Schedule(config), Stopwatch(self.engine.device)
+        multicrop = multicrop_of(config, self.engine.student.backbone.patch)
+        saved_at, logged_at, logged_step = time.monotonic(), time.perf_counter(), self.step
+        stop = False
+        batches = self.load(config).prefetch(self.step, steps)
+        while self.step < steps and not stop:
+            with clock("data"):
+                decoded = next(batches)
+            with clock("augment"):
+                batch = self.crops(multicrop, decoded)
+            finished = self.step + 1
+            measure = self.recorder.wants(finished)
+            result = self.engine.train_step(batch, schedule.at(self.step), clock, measure=measure)
+            self.step = finished
+            self.count_skipped(result)
+
+            if measure:
+                passed = time.perf_counter() - logged_at
+                self.seconds += passed
+                row = self.log(result, batch, clock, finished - logged_step, passed)
+                logged_step = finished
+                left = ((self.config.steps or 0) - finished) * passed / max(self.recorder.log_every, 1)
+                progress.update(finished, row["loss"], row["images_per_second"], left, self.diagnosis.verdict.name)
+            due = time.monotonic() - saved_at > 60 * config.output.checkpoint_minutes
+            stop, save = self.agreed(bool(self.asked_to_stop or self.failure), due, now=measure)
+            aside = time.perf_counter()
+            if stop or save or self.is_due(finished):
+                self.once_in_a_while(finished, must_save=stop or save)
+                saved_at = time.monotonic()
+            logged_at = time.perf_counter() if measure else logged_at + time.perf_counter() - aside
+        batches.close()
+        return stop
+
+    def announce_phase(self) -> None:
+        """An event where a phase of several begins, with what it changes."""
+        phase = self.engine.config
+        if not self.config.phases or self.step != phase.start:
+            return
+        changed = self.config.phases[self.index - 1].changes if self.index else {}
+        self.event(
+            "phase", name=phase.phase_name, index=self.index, steps=(phase.steps or 0) - phase.start, changed=changed
+        )
+        if self.index and parallel.is_writer():
+            said = ", ".join(f"{name} {value}" for name, value in changed.items())
+            say(f"phase {phase.phase_name} from step {self.step}: {said}")
 
     def crops(self, multicrop: MultiCrop, decoded: Decoded) -> Batch:
         """The views of this step: a function of seed and step alone, whatever the number of ranks."""
@@ -113,9 +143,11 @@ class Loop:
 
     def log(self, result: StepResult, batch: Batch, clock: Stopwatch, steps: int, seconds: float) -> dict[str, Any]:
         """One line of metrics, and the diagnosis that follows from it."""
-        config, now = self.config, result.now
+        config, now = self.engine.config, result.now
         scalars: dict[str, Any] = {"loss": result.losses.total}
         scalars |= {f"loss/{name}": term.value for name, term in result.losses.terms.items()}
+        scalars |= {f"loss/{name}": value for name, value in result.losses.figures.items()}
+        scalars |= {f"loss_weight/{name}": term.weight for name, term in result.losses.terms.items()}
         scalars |= {
             "lr": now.learning_rate,
             "weight_decay": now.weight_decay,
@@ -124,7 +156,7 @@ class Loop:
             "images_per_second": config.batch_size * steps / seconds,
             "memory": memory_mib(self.engine.device),
             "seconds": self.seconds,
-            "images": self.step * config.batch_size,
+            "images": self.config.images_at(self.step),
         }
         scalars |= {f"time/{part}": 1000 * value for part, value in clock.take(steps).items()}
         row = self.recorder.record(self.step, self.signals(result, batch), scalars)
@@ -164,11 +196,14 @@ class Loop:
             gradient_norms=result.gradient_norms,
             update_norms=result.update_norms,
             student_teacher_distance=whole(weight_distance(engine.student, engine.teacher)),
+            patch_logits=targets.patch_logits,
+            patch_targets=targets.patch_probabilities,
+            student_patches=losses.student_patches,
         )
 
     def once_in_a_while(self, step: int, *, must_save: bool = False) -> None:
         """Whatever of evaluation, probe and checkpoint falls on this step."""
-        config, engine, device = self.config, self.engine, self.engine.device
+        config, engine, device = self.engine.config, self.engine, self.engine.device
         networks = {"teacher": engine.teacher, "student": engine.student}
         if step % (config.evaluation.every or 1) == 0 or step == config.steps:
             self.evaluate(networks)
@@ -199,7 +234,7 @@ class Loop:
         self.writer.metric({"step": self.step, "seconds": self.seconds, **found})
 
     def is_due(self, step: int) -> bool:
-        config = self.config
+        config = self.engine.config
         return is_checkpoint(step, config.steps or 0, config.output) or step % (config.evaluation.every or 1) == 0
 
     def count_skipped(self, result: StepResult) -> None:
@@ -268,6 +303,18 @@ class Loop:
             self.writer.update(status=status)
             self.writer.close()
         return status
+
+
+def multicrop_of(config: TrainConfig, patch: int) -> MultiCrop:
+    """The views of a phase, with masks and anchor crops where its objective wants them."""
+    return MultiCrop(
+        config.crops,
+        parallel.rank(),
+        parallel.world_size(),
+        ibot=config.ibot if config.masks_patches else None,
+        gram=config.gram if config.gram.weight else None,
+        patch=patch,
+    )
 
 
 def begin_probes(writer: RunWriter, evaluator: Evaluator, config: TrainConfig) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from dino_core import config
 from dino_core.model.network import Network
@@ -14,29 +15,61 @@ from dino_core.schedules import Now
 
 
 def build_optimizer(optim: config.Optim, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over all trainable weights, in two groups: decayed, and not (biases and one-dimensional weights).
+    """The optimizer over all trainable weights, in groups that share whether they decay and a factor of the learning rate.
 
-    Everything else decays: tokens, position embeddings and the prototypes' gains too, as in the released code.
     Learning rate and decay are set anew before each step (`set_schedule`)."""
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    spared = [name.endswith(".bias") or p.ndim == 1 for name, p in named]
-    groups = [
-        {"params": [p for (_, p), spare in zip(named, spared, strict=True) if spare != decayed], "decayed": decayed}
-        for decayed in (True, False)
+    factors = lr_factors(optim, network)
+    together: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for decayed in (True, False):
+        for name, parameter in named:
+            if decays(name, parameter, optim.decay_rule) == decayed:
+                together.setdefault((decayed, factors.get(name, 1.0)), []).append(parameter)
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "decayed": decayed, "lr_factor": factor}
+        for (decayed, factor), parameters in together.items()
     ]
-    groups = [group for group in groups if group["params"]]
     if optim.algorithm == "adamw":
         fused = all(p.device.type in ("cpu", "cuda", "xpu", "mps") for _, p in named)
-        return torch.optim.AdamW(groups, lr=optim.lr, fused=fused)
+        return torch.optim.AdamW(groups, lr=optim.lr, betas=optim.betas, fused=fused)
     if optim.algorithm == "sgd":
         return torch.optim.SGD(groups, lr=optim.lr, momentum=0.9)
     return Lars(groups, lr=optim.lr)
 
 
+def decays(name: str, weight: Tensor, rule: str) -> bool:
+    """Whether weight decay pulls at a weight.
+
+    `shape`: all but biases and one-dimensional weights (Caron et al. 2021).  `name`: all but biases, norms and LayerScale
+    (DINOv2, DINOv3), so that the mask token decays too.  Tokens, positions and gains of prototypes decay in both."""
+    if rule == "shape":
+        return not (name.endswith(".bias") or weight.ndim == 1)
+    return not (name.endswith("bias") or "norm" in name or "gamma" in name)
+
+
+def lr_factors(optim: config.Optim, network: nn.Module) -> dict[str, float]:
+    """What the learning rate of a weight is multiplied by, for the names it is not 1 for.
+
+        layer_decay^(L + 1 - layer), times patch_embed_lr for the cut into patches
+
+    Tokens, positions and the patches' projection are layer 0, block i of L is layer i + 1, what comes after is layer L + 1
+    (DINOv2 and DINOv3; BEiT, Bao et al. 2021)."""
+    if not isinstance(network, Network) or (optim.layer_decay == 1 and optim.patch_embed_lr == 1):
+        return {}
+    blocks = network.backbone.blocks()
+    inside = {id(p): layer for layer, block in enumerate(blocks, 1) for p in block.parameters()}
+    factors = {}
+    for name, parameter in network.backbone.named_parameters():
+        first = 0 if blocks and "norm" not in name else len(blocks) + 1
+        factor = optim.layer_decay ** (len(blocks) + 1 - inside.get(id(parameter), first))
+        factors[f"backbone.{name}"] = factor * (optim.patch_embed_lr if "patch_embed" in name else 1.0)
+    return factors
+
+
 def set_schedule(optimizer: torch.optim.Optimizer, now: Now) -> None:
-    """This step's learning rate for all groups, and its weight decay for those that decay."""
+    """This step's learning rate for each group, and its weight decay for those that decay."""
     for group in optimizer.param_groups:
-        group["lr"] = now.learning_rate
+        group["lr"] = now.learning_rate * group["lr_factor"]
         group["weight_decay"] = now.weight_decay if group["decayed"] else 0.0
 
 
@@ -50,10 +83,34 @@ def clip_per_tensor(parameters: Iterable[Tensor], max_norm: float) -> None:
         torch._foreach_mul_(gradients, scales)
 
 
+def clip_per_part(parts: Iterable[Iterable[Tensor]], max_norm: float) -> None:
+    """Scale each part's gradients down together to a norm of at most `max_norm`: the backbone's, and each head's (DINOv2).
+
+    Never waits for the device."""
+    for part in parts:
+        gradients = [p.grad for p in part if p.grad is not None]
+        if gradients:
+            length = torch.stack([whole(n) for n in torch._foreach_norm(gradients)]).norm()
+            scale = (max_norm / (length + 1e-6)).clamp(max=1.0)
+            for gradient in gradients:
+                local_part(gradient).mul_(scale)
+
+
+def whole(x: Tensor) -> Tensor:
+    """A sharded tensor, gathered; a plain one as it is."""
+    return x.full_tensor() if isinstance(x, DTensor) else x
+
+
+def local_part(x: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor; a plain one as it is."""
+    return x.to_local() if isinstance(x, DTensor) else x
+
+
 def drop_frozen(network: Network) -> None:
     """Forget the prototypes' gradients, so that neither step nor decay moves them (`Now.last_layer_frozen`)."""
-    for parameter in network.head.prototypes.parameters():
-        parameter.grad = None
+    for head in network.heads():
+        for parameter in head.prototypes.parameters():
+            parameter.grad = None
 
 
 class Lars(torch.optim.Optimizer):

@@ -5,6 +5,7 @@ Each collective returns a new tensor and writes to none of its arguments."""
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -58,6 +59,24 @@ def global_max(x: Tensor) -> Tensor:
     largest = x.clone()
     dist.all_reduce(largest, op=dist.ReduceOp.MAX)
     return largest
+
+
+class _Gathered(torch.autograd.Function):
+    """Ranks side by side; backward, each rank gets the sum over ranks of the gradient of its own rows."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.rows = len(x)
+        return gather(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return global_sum(gradients[0]).split(ctx.rows)[rank()]
+
+
+def gather_with_gradient(x: Tensor) -> Tensor:
+    """All ranks' rows in the order of ranks; ranks hold equally many.  Gradients flow back to whose rows they are."""
+    return x if world_size() == 1 else _Gathered.apply(x)
 
 
 def gather(x: Tensor, dim: int = 0) -> Tensor:

@@ -17,7 +17,7 @@ from dino_core.rundir.schema import CHECKPOINTS, CONFIG, EVENTS, METRICS, PROBE_
 from dino_core.rundir.write import line
 from dino_core.telemetry.diagnosis import Diagnosis
 
-KEPT_EVENTS = ("started", "probe", "checkpoint", "evaluation", "note", "skipped_step", "finished")
+KEPT_EVENTS = ("started", "phase", "probe", "checkpoint", "evaluation", "note", "skipped_step", "finished")
 """And `diagnosis`, which is made anew from the metrics."""
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import os
 import platform
 import secrets
@@ -20,9 +21,11 @@ from dino_core.machine import be_a_good_neighbour, choose
 be_a_good_neighbour()  # before torch is imported
 
 import torch  # noqa: E402
+from torch.distributed.device_mesh import DeviceMesh  # noqa: E402
 from torch.nn.parallel import DistributedDataParallel  # noqa: E402
 
 from dino_core import __version__, checkpoint, parallel  # noqa: E402
+from dino_core.anchors import anchor_of  # noqa: E402
 from dino_core.config import TrainConfig, to_json  # noqa: E402
 from dino_core.data.loader import Loader  # noqa: E402
 from dino_core.data.sources import Source, open_source  # noqa: E402
@@ -30,12 +33,13 @@ from dino_core.engine import Engine  # noqa: E402
 from dino_core.errors import ConfigError, RunError  # noqa: E402
 from dino_core.evaluation.during import Evaluator  # noqa: E402
 from dino_core.fit import fit  # noqa: E402
+from dino_core.handover import hand_over  # noqa: E402
 from dino_core.loop import Loop, begin_probes  # noqa: E402
-from dino_core.model import Head, Network  # noqa: E402
+from dino_core.model import Backbone, Head, Network  # noqa: E402
 from dino_core.model.abreast import can_share  # noqa: E402
 from dino_core.model.continued import continued, first_backbone  # noqa: E402
 from dino_core.model.recomputing import recompute  # noqa: E402
-from dino_core.objective import build_objective  # noqa: E402
+from dino_core.objective import Objective, build_objective  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
 from dino_core.progress import say  # noqa: E402
 from dino_core.rundir.read import checkpoints, read_config, read_run, read_table  # noqa: E402
@@ -73,16 +77,18 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
     out = Path(out) if out is not None else Path("runs") / agreed_name(config)
     weights = None
     if config.init.backbone is not None and parent is None:
-        config, weights, sentence = continued(config)
+        config, weights, sentence = continued(config, mask_token=config.masks_patches)
         said.append(sentence)
     elif config.init.backbone is not None and config.init.architecture is None:
         raise ConfigError("a fork begins with its parent's weights; give --init.backbone to a new run.")
-    engine, evaluator = build_engine(config, weights), Evaluator.of(config, source)
-    recorder = build_recorder(config, out)
-    step = 0
+    step = config.start if parent is None else parent.step
+    phase = config.phase(config.phase_at(step))
+    engine = build_engine(phase, out if parent is None else parent.run, weights=weights)
+    evaluator, recorder = Evaluator.of(config, source), build_recorder(config, out)
     if parent is not None:
-        step = parent.step
         said.append(begin_from(parent, engine, recorder))
+    if parent is None or step == phase.start:
+        engine.objective.begin(engine.teacher)
     writer = None
     if parallel.is_writer():
         about = {**described(config, out, source), "derived": derived, "parent": parent.as_json() if parent else None}
@@ -110,16 +116,21 @@ def resume(run: Path) -> str:
     source = open_source(config.data, split="train")
     if len(source) != about["images"]:
         raise RunError(f"{run} was trained on {about['images']} images; {config.data.source!r} now has {len(source)}.")
-    engine, recorder = build_engine(config), build_recorder(config, run)
-    seconds, parent = 0.0, about.get("parent")
+    parent = about.get("parent")
+    begun = step if step is not None else parent["step"] if parent else config.start
+    phase = config.phase(config.phase_at(begun) if step is None else config.phase_before(begun))
+    engine, recorder = build_engine(phase, run), build_recorder(config, run)
+    seconds = 0.0
     if step is not None:
         seconds = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)["seconds"]
         said.insert(0, f"resumed at step {step} of {config.steps}")
     else:  # it died before its first checkpoint
-        step = parent["step"] if parent else 0
+        step = begun
         said.insert(
             0, begin_from(Parent(Path(parent["path"]), step, {}), engine, recorder) if parent else "begins again"
         )
+        if parent is None or step == phase.start:
+            engine.objective.begin(engine.teacher)
     evaluator = Evaluator.of(config, source)
     writer = None
     if parallel.is_writer():
@@ -133,46 +144,105 @@ def resume(run: Path) -> str:
 
 
 def begin_from(parent: Parent, engine: Engine, recorder: Recorder) -> str:
-    """Start where another run was: with all of its state where it kept any, else from its teacher; what was done."""
-    if checkpoint.has_state(parent.run, parent.step):
-        checkpoint.restore(parent.folder, engine, recorder)
-        return f"begins at step {parent.step} of {parent.run}"
-    checkpoint.start_from_teacher(parent.folder, engine)
-    return f"begins at step {parent.step} of {parent.run}, from its teacher alone: the optimizer starts anew"
+    """Start where another run was: with all of its state where it kept any, else from its teacher; what was done.
+
+    What the other run had under other options is handed over like from phase to phase."""
+    if not checkpoint.has_state(parent.run, parent.step):
+        checkpoint.start_from_teacher(parent.folder, engine)
+        return f"begins at step {parent.step} of {parent.run}, from its teacher alone: the optimizer starts anew"
+    theirs = read_config(parent.run)
+    phase = theirs.phase(theirs.phase_before(parent.step))
+    before = build_engine(replace(phase, machine=engine.config.machine), parent.run)
+    checkpoint.restore(parent.folder, before, recorder)
+    hand_over(before, engine, same_phase=parent.step > engine.config.start)
+    return f"begins at step {parent.step} of {parent.run}"
 
 
-def build_engine(config: TrainConfig, weights: dict[str, torch.Tensor] | None = None) -> Engine:
-    """Student, teacher, objective and optimizer, the same on every rank, on the configured device.
+def build_engine(
+    config: TrainConfig,
+    run: Path | None = None,
+    before: Engine | None = None,
+    weights: dict[str, torch.Tensor] | None = None,
+) -> Engine:
+    """Student, teacher, objective and optimizer of one phase, the same on every rank, on the configured device.
 
-    The backbone begins with `weights` where some are given (`dino_core.model.continued`)."""
+    `run` is where a Gram anchor that is a step is looked for.  The networks of the phase `before` serve on where the next
+    ones would be the same, so that none is twice in memory.  The backbone begins with `weights` where some are given
+    (`dino_core.model.continued`)."""
     device = torch.device(config.machine.device or "cpu")
+    torch.manual_seed(seed_of(config.seed, "weights"))
+    objective = objective_of(config, run).to(device)
+    if config.machine.parallel == "fsdp" and parallel.active() and (anchor := getattr(objective, "anchor", None)):
+        shard_backbone(anchor, device)
+    if before is not None and networks_of(before.config) == networks_of(config):
+        student, wrapped, teacher = before.student, before.wrapped, before.teacher
+    else:
+        student, wrapped, teacher = build_networks(config, device, weights)
+    optimizer = build_optimizer(config.optim, student)
+    checkpoint.initialise(optimizer)
+    scaler = torch.amp.GradScaler(device.type, enabled=config.machine.precision == "fp16")
+    return Engine(config, student, wrapped, teacher, objective, optimizer, device, scaler)
+
+
+def networks_of(config: TrainConfig) -> tuple[Any, ...]:
+    """What the networks of a phase depend on."""
+    heads = config.head, config.patch_head, config.masks_patches
+    return config.backbone, config.init.architecture, heads, config.image_size, config.machine
+
+
+def build_networks(
+    config: TrainConfig, device: torch.device, weights: dict[str, torch.Tensor] | None = None
+) -> tuple[Network, torch.nn.Module, Network]:
+    """The student, the student as it is called, and the teacher."""
     torch.manual_seed(seed_of(config.seed, "weights"))
     backbone = first_backbone(config)
     if weights is not None:
         backbone.load_state_dict(weights)
-    student = Network(backbone, Head(backbone.dim, config.head))
+    head = Head(backbone.dim, config.head)
+    patch_head = None if config.patch_head is None else Head(backbone.dim, config.patch_head)
+    student = Network(backbone, head, patch_head)
     teacher = student.frozen_copy()
-    objective = build_objective(config.objective, config.head.prototypes or 0)
-    for module in (student, teacher, objective):
-        module.to(device)
-    if config.machine.checkpointing:
+    machine = config.machine
+    for network in (student, teacher):
+        network.to(device)
+    if machine.checkpointing:
         recompute(student.backbone)
-    if config.machine.parallel == "fsdp" and parallel.active():
-        shard(student, device, reshard=config.machine.reshard)
+    if machine.parallel == "fsdp" and parallel.active():
+        shard(student, device, reshard=machine.reshard)
         shard(teacher, device)
-    if config.machine.compile:
+    if machine.compile:
         student.compile()
         teacher.compile()
-    elif device.type == "cpu" and not parallel.active() and not config.machine.checkpointing and can_share(student):
+    elif device.type == "cpu" and not parallel.active() and not machine.checkpointing and can_share(student):
         student.threads = teacher.threads = config.machine.threads or torch.get_num_threads()
         torch.set_num_threads(1)
-    optimizer = build_optimizer(config.optim, student)
-    checkpoint.initialise(optimizer)
     wrapped: torch.nn.Module = student
     if parallel.active() and config.machine.parallel == "ddp":
         wrapped = DistributedDataParallel(student, device_ids=[device.index] if device.type == "cuda" else None)
-    scaler = torch.amp.GradScaler(device.type, enabled=config.machine.precision == "fp16")
-    return Engine(config, student, wrapped, teacher, objective, optimizer, device, scaler)
+    return student, wrapped, teacher
+
+
+def next_engine(old: Engine, config: TrainConfig, run: Path) -> Engine:
+    """The engine of the next phase, with all that the last one has learnt."""
+    new = build_engine(config, run, before=old)
+    hand_over(old, new, same_phase=False)
+    new.objective.begin(new.teacher)
+    return new
+
+
+def objective_of(config: TrainConfig, run: Path | None) -> Objective:
+    """The objective that a phase's whole config asks for."""
+    prototypes = config.head.prototypes or 0
+    return build_objective(
+        config.objective,
+        prototypes,
+        ibot=config.ibot,
+        koleo=config.koleo,
+        patch_prototypes=prototypes if config.patch_head is None else config.patch_head.prototypes,
+        gram=config.gram,
+        anchor=anchor_of(config, run),
+        refresh=config.gram.refresh_steps(config.start, config.steps or config.start),
+    )
 
 
 def build_recorder(config: TrainConfig, out: Path) -> Recorder:
@@ -184,19 +254,32 @@ def build_recorder(config: TrainConfig, out: Path) -> Recorder:
 
 
 def shard(network: Network, device: torch.device, *, reshard: bool = True) -> None:
-    """FSDP2: each block, the rest of the backbone, and the head, split over the ranks (ZeRO-3, without `reshard` ZeRO-2).
+    """FSDP2: each block, the rest of the backbone, and each head, split over the ranks (ZeRO-3, without `reshard` ZeRO-2).
 
     Student and teacher alike, so that the teacher follows without any traffic.  Backbone and head are units of their
     own, for evaluations and probes call them without the network around them."""
+    mesh = shard_backbone(network.backbone, device, reshard=reshard)
+    for head in network.heads():
+        shard_unit(head, mesh, reshard)
+
+
+def shard_backbone(backbone: Backbone, device: torch.device, *, reshard: bool = True) -> DeviceMesh:
     from torch.distributed.device_mesh import init_device_mesh
-    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+    from torch.distributed.fsdp import register_fsdp_forward_method
 
     mesh = init_device_mesh(device.type, (parallel.world_size(),))
-    for part in (*network.blocks(), network.backbone, network.head):
-        fully_shard(part, mesh=mesh, reshard_after_forward=reshard)
-        if not reshard:
-            part.register_forward_hook(reshard_without_gradient)
-    register_fsdp_forward_method(network.backbone, "attention")
+    for part in (*backbone.blocks(), backbone):
+        shard_unit(part, mesh, reshard)
+    register_fsdp_forward_method(backbone, "attention")
+    return mesh
+
+
+def shard_unit(part: torch.nn.Module, mesh: DeviceMesh, reshard: bool) -> None:
+    from torch.distributed.fsdp import fully_shard
+
+    fully_shard(part, mesh=mesh, reshard_after_forward=reshard)
+    if not reshard:
+        part.register_forward_hook(reshard_without_gradient)
 
 
 def reshard_without_gradient(unit: Any, *_: Any) -> None:
@@ -218,22 +301,39 @@ def train_on(
     seconds: float = 0.0,
 ) -> str:
     """Run the loop from `step`; whatever ends it is written down."""
-    loader = Loader(
-        source,
-        batch_size=per_rank(config),
-        seed=config.seed,
-        rank=parallel.rank(),
-        world_size=parallel.world_size(),
-        decode_size=config.data.decode_size or 2 * config.crops.global_size,
-        cache_mib=config.data.cache,
-        workers=config.data.workers,
-        on_skip=lambda name, reason: loop.event("skipped_image", name=name, reason=reason),
-    )
+
+    @functools.cache
+    def loader(batch_size: int) -> Loader:
+        return Loader(
+            source,
+            batch_size=batch_size,
+            seed=config.seed,
+            rank=parallel.rank(),
+            world_size=parallel.world_size(),
+            decode_size=config.data.decode_size or 2 * config.crops.global_size,
+            cache_mib=config.data.cache,
+            workers=config.data.workers,
+            on_skip=lambda name, reason: loop.event("skipped_image", name=name, reason=reason),
+        )
+
     prototypes = config.head.prototypes or 0
     diagnosis = Diagnosis(prototypes, config.steps)
     for row in read_table(out / METRICS)[0]:
         diagnosis.update(row)
-    loop = Loop(config, out, engine, loader, evaluator, recorder, diagnosis, writer, step=step, seconds=seconds)
+    loop = Loop(
+        config,
+        out,
+        engine,
+        config.phase_called(engine.config.phase_name),
+        lambda old, phase: next_engine(old, phase, out),
+        lambda phase: loader(per_rank(phase)),
+        evaluator,
+        recorder,
+        diagnosis,
+        writer,
+        step=step,
+        seconds=seconds,
+    )
     try:
         status = loop.run()
     except BaseException as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from dataclasses import dataclass, replace
@@ -10,13 +11,16 @@ from typing import Annotated
 
 import tyro
 
-from dino_core.config import TrainConfig
+from dino_core.config import TrainConfig, differences
+from dino_core.errors import RunError
 from dino_core.recipes import RECIPES, recipe
+from dino_core.rundir.read import checkpoints, read_config
 
 USAGE = """usage: dino-lab train RECIPE [--data.source SRC] [--steps N] [--out DIR] [options]
 
 Trains a recipe. SRC is `shapes`, a folder of images, `torchvision:CIFAR10` or `hf:NAME`.
 `torchrun --nproc-per-node=8 -m dino_core.train RECIPE ...` is the same on many GPUs.
+`--phase NAME` begins with a later phase; `--from RUN [--at STEP]` takes weights and optimizer from a checkpoint of a run.
 `dino-lab train RECIPE --help` lists every option with that recipe's values.
 
 recipes:
@@ -37,12 +41,42 @@ def main(arguments: list[str]) -> int:
         print(usage())
         return 0 if arguments else 2
     name, *rest = arguments
-    options = parsed(recipe(name), rest, f"dino-lab train {name}")
+    begin, rest = beginning().parse_known_args(rest)
+    config = recipe(name)
+    if begin.phase is not None:
+        config = config.from_phase(config.phase_called(begin.phase)).moved_to(0)
+    options = parsed(config, rest, f"dino-lab train {name}")
 
-    from dino_core.train import start
+    from dino_core.train import Parent, start
 
-    _, status = start(options.config, options.out)
+    if begin.parent is None:
+        _, status = start(options.config, options.out)
+    else:
+        step = chosen(begin.parent, begin.at)
+        changed = differences(read_config(begin.parent), options.config)
+        _, status = start(options.config.moved_to(step), options.out, parent=Parent(begin.parent, step, changed))
     return 1 if status == "failed" else 0
+
+
+def beginning() -> argparse.ArgumentParser:
+    """Where a run begins that does not begin with its first phase and random weights."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--from", type=Path, metavar="RUN", dest="parent")
+    parser.add_argument("--at", type=int, metavar="STEP")
+    parser.add_argument("--phase", metavar="NAME")
+    return parser
+
+
+def chosen(run: Path, at: int | None) -> int:
+    """The checkpoint to start from."""
+    steps = checkpoints(run)
+    if not steps:
+        raise RunError(f"{run} has no checkpoint to start from.")
+    if at is None:
+        return max(steps)
+    if at not in steps:
+        raise RunError(f"{run} has no checkpoint at step {at}. Checkpoints: {', '.join(map(str, steps))}.")
+    return at
 
 
 def usage() -> str:
@@ -51,8 +85,12 @@ def usage() -> str:
 
 
 def parsed(config: TrainConfig, arguments: list[str], program: str) -> Options:
-    """`config` with what the command line changes; a mistake is explained by tyro and becomes exit code 2."""
-    options = tyro.cli(Options, args=arguments, default=Options(config), prog=program, console_outputs=not _quiet())
+    """`config` with what the command line changes; a mistake is explained by tyro and becomes exit code 2.
+
+    Later phases stay what they are: they change their own options of whatever the first phase has."""
+    default = Options(replace(config, phases=()))
+    options = tyro.cli(Options, args=arguments, default=default, prog=program, console_outputs=not _quiet())
+    options = replace(options, config=replace(options.config, phases=config.phases))
     if options.config.epochs != config.epochs and options.config.steps == config.steps:
         return replace(options, config=replace(options.config, steps=None))  # the length asked for last counts
     return options

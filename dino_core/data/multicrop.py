@@ -8,12 +8,15 @@ Axes: V crops of a kind, B images, N = V B, H and W of the canvas, S side of a c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from dino_core import config
-from dino_core.data.distortions import distort, draw_distortions
+from dino_core.data.distortions import Distortions, distort, draw_distortions
+from dino_core.data.masks import BlockMasks
 from dino_core.data.resizing import draw_boxes, resized_crops
 from dino_core.data.views import Batch, Boxes, Decoded
 
@@ -27,19 +30,56 @@ class MultiCrop:
     Several ranks give the same seed: each draws for the global batch and keeps its share, so that an image gets the
     same crops whatever the number of ranks."""
 
-    def __init__(self, crops: config.Crops, rank: int = 0, world_size: int = 1) -> None:
+    def __init__(
+        self,
+        crops: config.Crops,
+        rank: int = 0,
+        world_size: int = 1,
+        *,
+        ibot: config.Ibot | None = None,
+        gram: config.Gram | None = None,
+        patch: int | None = None,
+    ) -> None:
+        """Given `ibot` and the side of a `patch` in pixels, global crops come with masks; given `gram`, with anchor crops."""
         self.crops, self.rank, self.world_size = crops, rank, world_size
+        self.patch, self.gram = patch, gram
+        self.masks = BlockMasks(ibot, rank, world_size) if ibot is not None and patch is not None else None
 
     @torch.no_grad()
     def __call__(self, decoded: Decoded, generator: torch.Generator) -> Batch:
         c = self.crops
+        large_side, small_side, anchor_side = self.sides(generator)
         images = _planes(decoded.images)
         blur = c.global_blur[:1] + c.global_blur[1:] * (c.global_crops - 1)
         solarize = c.solarize[:1] + c.solarize[1:] * (c.global_crops - 1)
-        large = self._views(images, decoded.sizes, c.global_size, c.global_scale, blur, solarize, generator)
+        sizes = decoded.sizes
+        large, boxes, anchors = self._views(
+            images, sizes, large_side, c.global_scale, blur, solarize, generator, anchor_side
+        )
         blur, solarize = (c.local_blur,) * c.local_crops, (0.0,) * c.local_crops
-        small = self._views(images, decoded.sizes, c.local_size, c.local_scale, blur, solarize, generator)
-        return Batch(large[0], small[0], large[1], small[1], decoded.labels, decoded.indices)
+        small, small_boxes, _ = self._views(images, sizes, small_side, c.local_scale, blur, solarize, generator)
+        masks, masked = self._masks(len(sizes), large_side, generator)
+        masks = None if masks is None else masks.to(images.device, non_blocking=True)
+        return Batch(large, small, boxes, small_boxes, decoded.labels, decoded.indices, masks, masked, anchors)
+
+    def sides(self, generator: torch.Generator) -> tuple[int, int, int | None]:
+        """Of this step's global, local and anchor crops, the same on every rank; one draw where resolutions are mixed."""
+        crops, anchor = self.crops, None if self.gram is None else self.gram.size
+        if not crops.mixed:
+            return crops.global_size, crops.local_size, anchor
+        shares = torch.tensor([share for *_, share in crops.mixed], dtype=torch.float64)
+        large, small, size, _ = crops.mixed[int(torch.multinomial(shares, 1, generator=generator))]
+        return large, small, None if self.gram is None else size or anchor
+
+    def _masks(
+        self, images: int, side: int, generator: torch.Generator
+    ) -> tuple[Bool[Tensor, "V B N"] | None, Int[Tensor, " M"] | None]:
+        """Hidden patches of the global crops, and their places; both on the CPU."""
+        if self.masks is None or self.patch is None:
+            return None, None
+        grid = side // self.patch, side // self.patch
+        masks = self.masks(self.crops.global_crops, images, grid, generator)
+        return masks, masks.flatten().nonzero()[:, 0]
 
     def _views(
         self,
@@ -50,12 +90,13 @@ class MultiCrop:
         blur: tuple[float, ...],
         solarize: tuple[float, ...],
         generator: torch.Generator,
-    ) -> tuple[Float[Tensor, "V B 3 S S"], Boxes]:
-        """Crops of one kind: as many as there are probabilities of a blur and of a solarization."""
+        anchor_side: int | None = None,
+    ) -> tuple[Float[Tensor, "V B 3 S S"], Boxes, Float[Tensor, "V B 3 A A"] | None]:
+        """Crops of one kind: as many as there are probabilities of a blur and of a solarization; and the same at another size."""
         views, batch = len(blur), len(sizes)
         if not views:
             none = images.new_empty(0, batch, 3, side, side)
-            return none, Boxes(torch.zeros(0, batch, 4), torch.zeros(0, batch, dtype=torch.bool))
+            return none, Boxes(torch.zeros(0, batch, 4), torch.zeros(0, batch, dtype=torch.bool)), None
         ours = slice(self.rank * batch, (self.rank + 1) * batch)
         everybodys = sizes.new_ones(batch * self.world_size, 2)
         everybodys[ours] = sizes
@@ -69,13 +110,31 @@ class MultiCrop:
         owners = torch.arange(batch).repeat(views)
         sizes = sizes[owners]
 
+        geometry = owners, boxes, flipped
+        crops, anchors = self._cut(images, geometry, side, distortions), None
+        if anchor_side is not None:
+            scaled = replace(distortions, sigma=distortions.sigma * anchor_side / side)
+            wanted = scaled if self.gram is not None and self.gram.distorted else None
+            anchors = self._cut(images, geometry, anchor_side, wanted).unflatten(0, (views, batch))
+        corners, flipped, crops = (x.unflatten(0, (views, batch)) for x in (_corners(boxes, sizes), flipped, crops))
+        return crops, Boxes(corners, flipped), anchors
+
+    def _cut(
+        self,
+        images: Float[Tensor, "3 B H W"],
+        geometry: tuple[Int[Tensor, " N"], Int[Tensor, "N 4"], Bool[Tensor, " N"]],
+        side: int,
+        distortions: Distortions | None,
+    ) -> Float[Tensor, "N 3 S S"]:
+        """Crops cut, distorted where asked, and normalised, as many at once as the device likes."""
+        owners, boxes, flipped = geometry
         crops = torch.empty(len(owners), 3, side, side, device=images.device)
         for part in torch.arange(len(owners)).split(_at_once(images.device, side)):
             planes = resized_crops(images, owners[part], boxes[part], flipped[part], side)
-            distort(planes, distortions.of(part))
+            if distortions is not None:
+                distort(planes, distortions.of(part))
             normalise(planes, self.crops.mean, self.crops.std, crops[part[0] : part[-1] + 1])
-        corners, flipped, crops = (x.unflatten(0, (views, batch)) for x in (_corners(boxes, sizes), flipped, crops))
-        return crops, Boxes(corners, flipped)
+        return crops
 
 
 def _at_once(device: torch.device, side: int) -> int:

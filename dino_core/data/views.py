@@ -30,6 +30,10 @@ class Batch:
     indices: Int[Tensor, " B"]
     masks: Bool[Tensor, "V B N"] | None = None
     """Patches hidden from the student (iBOT)."""
+    masked: Int[Tensor, " M"] | None = None
+    """Where `masks` is true, as places in its V·B·N patches; on the CPU, so that their number is known."""
+    anchors: Float[Tensor, "V B 3 A A"] | None = None
+    """The global crops once more, at another size and without distortions, for the Gram anchor."""
 
     @property
     def images(self) -> int:
@@ -41,7 +45,22 @@ class Batch:
         large, small = (Boxes(b.corners[:, cut], b.flipped[:, cut]) for b in (self.global_boxes, self.local_boxes))
         labels, indices = self.labels[cut], self.indices[cut]
         masks = None if self.masks is None else self.masks[:, cut]
-        return Batch(self.globals[:, cut], self.locals[:, cut], large, small, labels, indices, masks)
+        masked = None
+        if self.masks is not None and self.masked is not None:
+            patches = self.masks.shape[2]
+            view, image = self.masked // (self.images * patches), self.masked // patches % self.images
+            place = (view * (stop - start) + image - start) * patches + self.masked % patches
+            masked = place[(image >= start) & (image < stop)]
+        views = self.globals[:, cut], self.locals[:, cut]
+        anchors = None if self.anchors is None else self.anchors[:, cut]
+        return Batch(*views, large, small, labels, indices, masks, masked, anchors)
+
+    @property
+    def masked_images(self) -> Int[Tensor, " M"] | None:
+        """Which image each masked patch is of; on the CPU."""
+        if self.masks is None or self.masked is None:
+            return None
+        return self.masked // self.masks.shape[2] % self.images
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from torch import nn
 from dino_core.model.backbone import Backbone
 from dino_core.model.featuremap import FeatureMap
 from dino_core.model.positions import PositionedVit, Resampling
+from dino_core.model.residual import SubsetBlock, set_stochastic_depth
 from dino_core.model.ropevit import FeedForward, RopeVit
 from dino_core.model.unfilled import unfilled_on_meta
 from dino_core.model.vit import Vit
@@ -55,8 +56,10 @@ class LearnedVit:
     """Of the class token at the start: 0.02 in DINO's code, 1e-6 in DINOv2's."""
 
     @unfilled_on_meta
-    def build(self, *, drop_path: float = 0.0) -> Backbone:
-        """With random weights; stochastic depth rises to `drop_path` in the last block."""
+    def build(self, *, drop_path: float = 0.0, uniform: bool = False, subset: bool = False) -> Backbone:
+        """With random weights; stochastic depth rises to `drop_path` in the last block, or is `uniform`.
+
+        A `subset` of the batch takes part in a block, so that work is saved (`BatchSubset`)."""
         gated = self.ffn == "swiglu"
         between = nn.GELU if self.activation == "gelu" else QuickGELU
         model = PositionedVit(
@@ -75,7 +78,10 @@ class LearnedVit:
             reg_tokens=self.registers,
             norm_layer=partial(LayerNorm, eps=self.eps),
             drop_path_rate=drop_path,
+            **({"block_fn": SubsetBlock} if subset else {}),
         )
+        if subset or uniform:
+            set_stochastic_depth(model.blocks, drop_path, uniform=uniform, subset=subset)
         nn.init.trunc_normal_(model.cls_token, std=self.cls_std)
         return Vit(model, mask_token=self.mask_token)
 
@@ -109,8 +115,8 @@ class RotaryVit:
     """In training all positions are multiplied or divided by up to so much."""
 
     @unfilled_on_meta
-    def build(self, *, drop_path: float = 0.0) -> Backbone:
-        """With random weights; stochastic depth has one rate in all blocks."""
+    def build(self, *, drop_path: float = 0.0, uniform: bool = True, subset: bool = False) -> Backbone:
+        """With random weights; stochastic depth has one rate in all blocks, of which a `subset` of the batch may be left out."""
         return RopeVit(
             dim=self.dim,
             depth=self.depth,
@@ -128,6 +134,7 @@ class RotaryVit:
             eps=self.eps,
             rescale=self.rescale,
             drop_path=drop_path,
+            subset=subset,
         )
 
 

@@ -4,8 +4,9 @@ Axes: B images, h w pixels, R registers, N patches, D features, H heads."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from difflib import get_close_matches
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 from dino_core import config
 from dino_core.errors import ConfigError
 from dino_core.model.tokens import Tokens
+
+if TYPE_CHECKING:
+    from dino_core.model.architectures import Architecture
 
 
 class Backbone(nn.Module):
@@ -34,6 +38,8 @@ class Backbone(nn.Module):
     """Blocks that have attention; 0 without."""
     heads: int = 0
     has_attention: bool = False
+    tells_local_crops: bool = False
+    """Whether `forward` and `cls` want to be told `local=True` of local crops."""
 
     def forward(self, images: Float[Tensor, "B 3 h w"], masks: Bool[Tensor, "B N"] | None = None) -> Tokens:
         raise ConfigError(f"{type(self).__name__} does not say how images become tokens.")
@@ -54,21 +60,20 @@ class Backbone(nn.Module):
 
 
 def build_backbone(backbone: config.Backbone, image_size: int, *, mask_token: bool = False) -> Backbone:
-    """The network a config describes, with random weights; `image_size` (pixels) sets the grid of positions."""
+    """The network a config describes, with random weights; `image_size` (pixels) sets the grid of learned positions."""
     from dino_core.model.featuremap import FeatureMap
     from dino_core.model.presets import PRESETS
     from dino_core.model.vit import Vit, plain_vit
 
     if backbone.name == "vit":
         return Vit(plain_vit(backbone, image_size), mask_token=mask_token)
+    if backbone.name == "rope":
+        return _rope(backbone, mask_token)
     if backbone.name in PRESETS:
-        preset = PRESETS[backbone.name].build(drop_path=backbone.drop_path)
-        if not mask_token:
-            preset.register_parameter("mask_token", None)
-        return preset
+        return _preset(backbone, PRESETS[backbone.name].architecture, image_size, mask_token)
     if not timm.is_model(backbone.name):
         raise ConfigError(
-            f"no backbone {backbone.name!r}. Backbones: vit, {', '.join(PRESETS)}, {_similar(backbone.name)}."
+            f"no backbone {backbone.name!r}. Backbones: vit, rope, {', '.join(PRESETS)}, {_similar(backbone.name)}."
         )
     with torch.device("meta"):
         is_vit = isinstance(timm.create_model(backbone.name, num_classes=0), VisionTransformer)
@@ -79,6 +84,60 @@ def build_backbone(backbone: config.Backbone, image_size: int, *, mask_token: bo
     if mask_token:
         raise ConfigError(f"{backbone.name!r} has no patches to mask; choose a ViT.")
     return FeatureMap(model, backbone.name)
+
+
+def _rope(sizes: config.Backbone, mask_token: bool) -> Backbone:
+    """A ViT with rotary positions, of the sizes of a config."""
+    from dino_core.model.ropevit import RopeVit
+
+    return RopeVit(
+        dim=sizes.dim,
+        depth=sizes.depth,
+        heads=sizes.heads,
+        patch=sizes.patch,
+        hidden=sizes.hidden,
+        ffn=sizes.ffn,
+        registers=sizes.registers,
+        qkv_bias=sizes.qkv_bias,
+        masked_key_bias=sizes.masked_key_bias,
+        layer_scale=sizes.layer_scale,
+        mask_token=mask_token,
+        cls_norm=sizes.cls_norm,
+        local_cls_norm=sizes.local_cls_norm,
+        eps=sizes.norm_eps,
+        drop_path=sizes.drop_path,
+        subset=sizes.drop_path_subset,
+        base=sizes.rope_base,
+        shift=sizes.rope_shift,
+        jitter=sizes.rope_jitter,
+        rescale=sizes.rope_rescale,
+    )
+
+
+def _preset(sizes: config.Backbone, architecture: Architecture, image_size: int, mask_token: bool) -> Backbone:
+    """A row of the papers' tables, with positions for the run's crops."""
+    from dino_core.model.architectures import LearnedVit, RotaryVit
+
+    if isinstance(architecture, LearnedVit | RotaryVit) and architecture.patch != sizes.patch:
+        patch = architecture.patch
+        raise ConfigError(
+            f"{sizes.name} has patches of {patch} px, not {sizes.patch}; set backbone.patch to {patch}."
+        )
+    if isinstance(architecture, LearnedVit):
+        architecture = replace(architecture, grid=image_size // architecture.patch)
+    return for_training(architecture, sizes, mask_token=mask_token)
+
+
+def for_training(architecture: Architecture, sizes: config.Backbone, *, mask_token: bool) -> Backbone:
+    """A network with random weights: with a mask token where patches are hidden, with the stochastic depth of a config."""
+    from dino_core.model.architectures import LearnedVit, RotaryVit
+
+    if isinstance(architecture, LearnedVit | RotaryVit):
+        depth: dict[str, Any] = {"uniform": sizes.drop_path_uniform, "subset": sizes.drop_path_subset}
+        return replace(architecture, mask_token=mask_token).build(drop_path=sizes.drop_path, **depth)
+    if mask_token:
+        raise ConfigError("this network has no patches to mask; choose a ViT, or train without iBOT.")
+    return architecture.build(drop_path=sizes.drop_path)
 
 
 def layer_of(layer: int, depth: int) -> int:

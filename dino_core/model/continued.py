@@ -10,7 +10,7 @@ import torch
 from dino_core.config import TrainConfig
 from dino_core.errors import ConfigError
 from dino_core.model.architectures import LearnedVit, RotaryVit
-from dino_core.model.backbone import Backbone, build_backbone
+from dino_core.model.backbone import Backbone, build_backbone, for_training
 from dino_core.model.describing import described
 from dino_core.model.layouts import own
 from dino_core.model.layouts.reading import Tensors
@@ -69,5 +69,5 @@ def check_crops(config: TrainConfig, patch: int, source: str) -> None:
 def first_backbone(config: TrainConfig) -> Backbone:
     """The network of a run, with random weights: that of the weights it continues from, else that of its config."""
     if config.init.architecture is None:
-        return build_backbone(config.backbone, config.image_size)
-    return own.as_architecture(config.init.architecture).build(drop_path=config.backbone.drop_path)
+        return build_backbone(config.backbone, config.image_size, mask_token=config.masks_patches)
+    return for_training(own.as_architecture(config.init.architecture), config.backbone, mask_token=config.masks_patches)

@@ -18,14 +18,20 @@ class Prototypes(nn.Module):
 
         logits_k = g_k <x, v_k> / ||v_k||        (weight normalisation, Salimans & Kingma 2016)
 
-    The gain stays 1 unless `trainable_gain` (`norm_last_layer=False` in the released code)."""
+    The gain stays 1 unless `trainable_gain` (`norm_last_layer=False` in the released code).  Without `unit` length they are
+    plain weights from a normal of std 0.02, <x, v_k> (DINOv3)."""
 
-    def __init__(self, dim: int, count: int, *, trainable_gain: bool) -> None:
+    def __init__(self, dim: int, count: int, *, trainable_gain: bool, unit: bool = True) -> None:
         super().__init__()
+        self.unit = unit
         self.directions = nn.Parameter(torch.empty(count, dim).uniform_(-(dim**-0.5), dim**-0.5))
-        self.gain = nn.Parameter(torch.ones(count, 1)) if trainable_gain else None
+        if not unit:
+            nn.init.trunc_normal_(self.directions, std=0.02)
+        self.gain = nn.Parameter(torch.ones(count, 1)) if trainable_gain and unit else None
 
     def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... K"]:
+        if not self.unit:
+            return F.linear(x, self.directions)
         weight = F.normalize(self.directions, dim=-1)
         return F.linear(x, weight if self.gain is None else weight * self.gain)
 
@@ -48,7 +54,9 @@ class Head(nn.Module):
                 layers += [nn.BatchNorm1d(after)] if head.batch_norm else []
                 layers.append(nn.GELU())
         self.mlp = nn.Sequential(*layers)
-        self.prototypes = Prototypes(head.bottleneck, head.prototypes, trainable_gain=not head.frozen_gain)
+        self.prototypes = Prototypes(
+            head.bottleneck, head.prototypes, trainable_gain=not head.frozen_gain, unit=head.unit_prototypes
+        )
 
     def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... K"]:
         z = self.mlp(x.flatten(0, -2))

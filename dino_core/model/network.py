@@ -1,6 +1,6 @@
 """Backbone and head together: what is called student, and what follows it as teacher.
 
-Axes: V views of one resolution, S all views, B images, K prototypes, D features."""
+Axes: V views of one resolution, S all views, B images, N patches, M chosen patches, K and P prototypes, D features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from timm.layers import DropPath
 from torch import Tensor, nn
 
@@ -28,7 +28,9 @@ class Output(NamedTuple):
     cls: Float[Tensor, "S B D"]
     """Class tokens before the head."""
     tokens: tuple[Tokens, ...]
-    """One for each resolution, its V·B images view by view; empty where only class tokens were asked for."""
+    """One for each resolution whose patches were asked for, its V·B images view by view; the first views come first."""
+    patch_logits: Float[Tensor, "M P"] | None = None
+    """Of the chosen patches, before temperature."""
 
     def patches(self, resolution: int = 0) -> Float[Tensor, "V B N D"]:
         """Patch tokens of the views of one resolution; 0 are the first views given, the global ones."""
@@ -36,25 +38,62 @@ class Output(NamedTuple):
 
 
 class Network(nn.Module):
-    """A backbone and a head; called with several views of each image, at several resolutions."""
+    """A backbone and a head; called with several views of each image, at several resolutions.
+
+    Patches are scored by `patch_head`, or by the same head as class tokens where there is none."""
 
     threads: int = 1
     """CPU threads that each take a share of the images through the backbone."""
 
-    def __init__(self, backbone: Backbone, head: Head) -> None:
+    def __init__(self, backbone: Backbone, head: Head, patch_head: Head | None = None) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self.patch_head = patch_head
 
-    def forward(self, views: Sequence[Float[Tensor, "_ B 3 _ _"]], patches: bool = True) -> Output:
+    def forward(
+        self,
+        views: Sequence[Float[Tensor, "_ B 3 _ _"]],
+        patches: bool | int = True,
+        *,
+        masks: Bool[Tensor, "V B N"] | None = None,
+        chosen: Int[Tensor, " M"] | None = None,
+    ) -> Output:
         """`views` has one (V B 3 h w) a resolution: one pass of the backbone for each, one of the head for all.
 
-        Without `patches` the class tokens alone are computed, which spares most of a ViT's last block."""
+        `patches` says of which resolutions patch tokens are wanted: all, none, or so many of the first.  For the others
+        the class tokens alone are computed, which spares most of a ViT's last block.
+        `masks` hides patches of the first views.  `chosen` patches of these, as places in V·B·N, are scored."""
         images = views[0].shape[1]
-        flat = [v.flatten(0, 1) for v in views]
-        tokens = tuple(self.run(self.backbone, v) for v in flat) if patches else ()
-        cls = torch.cat([t.cls for t in tokens] if patches else [self.run(self.backbone.cls, v) for v in flat])  # S·B D
-        return Output(self.head(cls).unflatten(0, (-1, images)), cls.unflatten(0, (-1, images)), tokens)
+        wanted = len(views) if patches is True else int(patches)
+        tokens: list[Tokens] = []
+        cls: list[Tensor] = []
+        for place, view in enumerate(views):
+            flat = view.flatten(0, 1)
+            told = {"local": True} if place and self.backbone.tells_local_crops else {}
+            if place < wanted:
+                hidden = {"masks": masks.flatten(0, 1)} if masks is not None and place == 0 else {}
+                tokens.append(self.run(self.backbone, flat, **hidden, **told))
+                cls.append(tokens[-1].cls)
+            else:
+                cls.append(self.run(self.backbone.cls, flat, **told))
+        rows = torch.cat(cls)  # S·B D
+        scored = None
+        if chosen is not None:
+            scored = tokens[0].patches.flatten(0, 1)[chosen.to(rows.device, non_blocking=True)]  # M D
+        logits, patch_logits = self._scores(rows, scored)
+        return Output(logits.unflatten(0, (-1, images)), rows.unflatten(0, (-1, images)), tuple(tokens), patch_logits)
+
+    def _scores(
+        self, cls: Float[Tensor, "Q D"], patches: Float[Tensor, "M D"] | None
+    ) -> tuple[Float[Tensor, "Q K"], Float[Tensor, "M P"] | None]:
+        """Each head is called once."""
+        if patches is None:
+            return self.head(cls), None
+        if self.patch_head is not None:
+            return self.head(cls), self.patch_head(patches)
+        logits = self.head(torch.cat([cls, patches]))
+        return logits[: len(cls)], logits[len(cls) :]
 
     def run(self, call: Callable[..., Any], images: Float[Tensor, "_ 3 _ _"], **options: Any) -> Any:
         """The backbone, or a method of it, on all threads."""
@@ -87,9 +126,18 @@ class Network(nn.Module):
         """The backbone's large parts, for sharding."""
         return self.backbone.blocks()
 
+    def heads(self) -> list[Head]:
+        return [self.head] if self.patch_head is None else [self.head, self.patch_head]
+
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Trainable weights by the part they belong to: `backbone`, `head` (its MLP) and `prototypes`."""
-        modules = {"backbone": self.backbone, "head": self.head.mlp, "prototypes": self.head.prototypes}
+        """Trainable weights by the part they belong to: `backbone`, `head` (its MLP) and `prototypes`; likewise of patches."""
+        modules: dict[str, nn.Module] = {
+            "backbone": self.backbone,
+            "head": self.head.mlp,
+            "prototypes": self.head.prototypes,
+        }
+        if self.patch_head is not None:
+            modules |= {"patch_head": self.patch_head.mlp, "patch_prototypes": self.patch_head.prototypes}
         return {name: [p for p in module.parameters() if p.requires_grad] for name, module in modules.items()}
 
 

@@ -10,11 +10,13 @@ from typing import Any, Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from timm.layers import DropPath, LayerScale, Mlp, SwiGLU
+from timm.layers import LayerScale, Mlp, SwiGLU
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from dino_core.errors import ConfigError
 from dino_core.model.backbone import Backbone, layer_of, patch_grid
+from dino_core.model.residual import added, depth_of
 from dino_core.model.rotary import Rotary, rotated
 from dino_core.model.tokens import Tokens
 
@@ -89,6 +91,7 @@ class Block(nn.Module):
         layer_scale: float | None,
         eps: float,
         drop_path: float,
+        subset: bool,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=eps)
@@ -96,14 +99,14 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=eps)
         self.mlp = feed_forward(ffn, dim, hidden)
         self.ls1, self.ls2 = (nn.Identity() if layer_scale is None else LayerScale(dim, layer_scale) for _ in range(2))
-        self.drop_path1, self.drop_path2 = (DropPath(drop_path) if drop_path else nn.Identity() for _ in range(2))
+        self.drop_path1, self.drop_path2 = (depth_of(drop_path, subset) for _ in range(2))
 
     def forward(
         self, x: Float[Tensor, "B Q D"], table: Float[Tensor, "2 N d"], asking: int | None = None
     ) -> Float[Tensor, "B _ D"]:
         """The first `asking` tokens alone, by default all."""
-        y = x[:, :asking] + self.drop_path1(self.ls1(self.attn(self.norm1(x), table, asking)))
-        return y + self.drop_path2(self.ls2(self.mlp(self.norm2(y))))
+        y = added(self.drop_path1, x[:, :asking], lambda z: self.ls1(self.attn(self.norm1(z), table, asking)), x)
+        return added(self.drop_path2, y, lambda z: self.ls2(self.mlp(self.norm2(z))))
 
 
 class RopeVit(Backbone):
@@ -129,13 +132,14 @@ class RopeVit(Backbone):
         local_cls_norm: bool = False,
         eps: float = 1e-5,
         drop_path: float = 0.0,
+        subset: bool = False,
         base: float = 100.0,
         shift: float | None = None,
         jitter: float | None = None,
         rescale: float | None = None,
     ) -> None:
         """`cls_norm`: the class token and registers end in a norm of their own.  `local_cls_norm`: those of local crops
-        do, in training.  `base`, `shift`, `jitter`, `rescale` are of `Rotary`."""
+        do, in training.  `subset`: stochastic depth leaves images out of the work (`BatchSubset`).  `base`, `shift`, `jitter`, `rescale` are of `Rotary`."""
         super().__init__()
         if dim % heads:
             raise ConfigError(f"{heads} heads do not divide {dim} features; choose heads that do.")
@@ -156,12 +160,14 @@ class RopeVit(Backbone):
                 layer_scale=layer_scale,
                 eps=eps,
                 drop_path=drop_path,
+                subset=subset,
             )
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(dim, eps=eps)
         self.cls_norm = nn.LayerNorm(dim, eps=eps) if cls_norm else None
         self.local_cls_norm = nn.LayerNorm(dim, eps=eps) if local_cls_norm else None
+        self.tells_local_crops = local_cls_norm
         self._initialise()
 
     def _initialise(self) -> None:
@@ -188,6 +194,8 @@ class RopeVit(Backbone):
 
     def cls(self, images: Float[Tensor, "B 3 h w"], *, local: bool = False) -> Float[Tensor, "B D"]:
         """The class token alone: in the last block nothing else is asked, looks anywhere or goes through the MLP."""
+        if isinstance(self.patch_embed.weight, DTensor):  # sharded parts gather as a whole
+            return self(images, local=local).cls
         x, table, _ = self._embed(images, None)
         *blocks, last = self.layers
         for block in blocks:

@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor
 
 from dino_core import config
 from dino_core.errors import CheckpointError
-from dino_core.model.backbone import Backbone, build_backbone
+from dino_core.model.backbone import Backbone, build_backbone, for_training
 from dino_core.model.head import Head
 from dino_core.model.layouts import own
 from dino_core.model.network import Network
@@ -36,10 +36,11 @@ def save_teacher(
     """Write the network and the objective's state (the centre) into an existing folder.
 
     Sharded weights are gathered, so every rank calls this; one writes.  `dtype` is that of floating-point tensors."""
+    kept = getattr(objective, "kept_for_readers", objective.state_dict)()
     tensors = {
         f"{prefix}{name}": _whole(tensor, dtype)
-        for prefix, module in (("", network), ("objective.", objective))
-        for name, tensor in module.state_dict().items()
+        for prefix, state in (("", network.state_dict()), ("objective.", kept))
+        for name, tensor in state.items()
     }
     if not is_writer():
         return
@@ -49,6 +50,7 @@ def save_teacher(
         "backbone": dataclasses.asdict(config.backbone),
         "architecture": config.init.architecture,
         "head": dataclasses.asdict(config.head),
+        "patch_head": None if config.patch_head is None else dataclasses.asdict(config.patch_head),
         "prototypes": config.head.prototypes,
         "image_size": config.image_size,
         "mean": list(config.crops.mean),
@@ -72,7 +74,12 @@ def load_teacher(folder: Path | str) -> Network:
     try:
         with torch.random.fork_rng(devices=[]):
             backbone = _backbone(description, "backbone.mask_token" in weights)
-            network = Network(backbone, Head(backbone.dim, config.Head(**description["head"])))
+            patches = description.get("patch_head")
+            network = Network(
+                backbone,
+                Head(backbone.dim, config.Head(**description["head"])),
+                Head(backbone.dim, config.Head(**patches)) if patches else None,
+            )
         network.load_state_dict(weights)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{folder}: model.json does not describe teacher.safetensors: {error}") from error
@@ -82,7 +89,8 @@ def load_teacher(folder: Path | str) -> Network:
 def _backbone(description: dict[str, Any], mask_token: bool) -> Backbone:
     """With random weights; a run that continued from published ones says in full what they were."""
     if description.get("architecture"):
-        return own.as_architecture(description["architecture"]).build()
+        architecture = own.as_architecture(description["architecture"])
+        return for_training(architecture, config.Backbone(drop_path=0.0), mask_token=mask_token)
     return build_backbone(config.Backbone(**description["backbone"]), description["image_size"], mask_token=mask_token)
 
 

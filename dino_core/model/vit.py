@@ -4,12 +4,13 @@ Axes: B images, h w pixels, r c rows and columns of patches, R registers, N patc
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float
-from timm.layers import Attention, LayerNorm
+from timm.layers import Attention, LayerNorm, SwiGLUPacked
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
@@ -18,6 +19,7 @@ from dino_core import config
 from dino_core.errors import ConfigError
 from dino_core.model.abreast import replace_drop_path
 from dino_core.model.backbone import Backbone, layer_of, patch_grid
+from dino_core.model.residual import SubsetBlock, added, set_stochastic_depth
 from dino_core.model.tokens import Tokens
 
 
@@ -33,17 +35,30 @@ def plain_vit(sizes: config.Backbone, image_size: int) -> VisionTransformer:
         embed_dim=sizes.dim,
         depth=sizes.depth,
         num_heads=sizes.heads,
-        mlp_ratio=sizes.mlp_ratio,
         reg_tokens=sizes.registers,
         no_embed_class=False,
         drop_path_rate=sizes.drop_path,
-        norm_layer=LayerNorm,
+        norm_layer=partial(LayerNorm, eps=sizes.norm_eps),
+        qkv_bias=sizes.qkv_bias,
+        init_values=sizes.layer_scale,
         dynamic_img_size=True,
         num_classes=0,
+        **({"block_fn": SubsetBlock} if sizes.drop_path_subset else {}),
+        **gated(sizes.hidden, sizes.dim, sizes.ffn),
     )
+    if sizes.drop_path_subset or sizes.drop_path_uniform:
+        subset = sizes.drop_path_subset
+        set_stochastic_depth(model.blocks, sizes.drop_path, uniform=sizes.drop_path_uniform, subset=subset)
     if model.cls_token is not None:
         nn.init.trunc_normal_(model.cls_token, std=0.02)
     return model
+
+
+def gated(hidden: int, dim: int, ffn: str) -> dict[str, Any]:
+    """timm's options for an MLP with so many features inside, or a SwiGLU with so many behind the gate."""
+    if ffn == "mlp":
+        return {"mlp_ratio": (hidden + 0.5) / dim}  # timm rounds down
+    return {"mlp_ratio": (2 * hidden + 0.5) / dim, "mlp_layer": SwiGLUPacked, "act_layer": nn.SiLU}
 
 
 class Vit(Backbone):
@@ -119,7 +134,11 @@ class Vit(Backbone):
 
 def is_plain(block: nn.Module) -> bool:
     """Whether a block is timm's own, attends without gate or norms of q and k, and so does what `class_token_of` repeats."""
-    if type(block) is not Block or type(block.attn) is not Attention or getattr(block.attn, "gate", None) is not None:
+    if (
+        type(block) not in (Block, SubsetBlock)
+        or type(block.attn) is not Attention
+        or getattr(block.attn, "gate", None) is not None
+    ):
         return False
     return isinstance(block.attn.q_norm, nn.Identity) and isinstance(block.attn.k_norm, nn.Identity)
 
@@ -132,6 +151,12 @@ def class_token_of(block: Any, x: Float[Tensor, "B Q D"]) -> Float[Tensor, "B D"
         <q, W_k y + b_k> = <W_kᵀ q, y> + constant;    sum_n a_n (W_v y_n + b_v) = W_v sum_n a_n y_n + b_v
 
     and softmax takes no notice of a constant."""
+    token = added(block.drop_path1, x[:, :1], lambda given: block.ls1(seen_by_first(block, given)), x)
+    return added(block.drop_path2, token, lambda given: block.ls2(block.mlp(block.norm2(given))))[:, 0]
+
+
+def seen_by_first(block: Any, x: Float[Tensor, "B Q D"]) -> Float[Tensor, "B 1 D"]:
+    """What attention gives the first token."""
     attn, y = block.attn, block.norm1(x)
     to_query, to_key, to_value = attn.qkv.weight.chunk(3)
     query_bias, _, value_bias = (None,) * 3 if attn.qkv.bias is None else attn.qkv.bias.chunk(3)
@@ -140,5 +165,4 @@ def class_token_of(block: Any, x: Float[Tensor, "B Q D"]) -> Float[Tensor, "B D"
     mixed = (q @ y.mT).softmax(-1) @ y  # B H D
     seen = torch.einsum("bhf,hdf->bhd", mixed, to_value.unflatten(0, (attn.num_heads, -1))).flatten(1)
     seen = seen if value_bias is None else seen + value_bias
-    token = x[:, 0] + block.drop_path1(block.ls1(attn.proj(attn.norm(seen))))
-    return token + block.drop_path2(block.ls2(block.mlp(block.norm2(token))))
+    return attn.proj(attn.norm(seen)).unsqueeze(1)

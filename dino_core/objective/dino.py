@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from dino_core import config
 from dino_core.data.views import Batch
-from dino_core.model.network import Network
+from dino_core.model.network import Network, Output
 from dino_core.objective.losses import Losses, Objective, Targets, Term
-from dino_core.objective.targets import Centering, sinkhorn
-from dino_core.objective.terms import cross_view, koleo
-from dino_core.precision import at_least_fp32
+from dino_core.objective.spread import spread
+from dino_core.objective.targets import Centering
+from dino_core.objective.terms import mean_pair, view_pairs
 from dino_core.schedules import Now
 
 
@@ -21,9 +21,10 @@ class Dino(Objective):
 
     The teacher's scores are centred (against one prototype taking all) and sharpened (against all being equal)."""
 
-    def __init__(self, options: config.Dino, prototypes: int) -> None:
+    def __init__(self, options: config.Dino, prototypes: int, koleo: config.Koleo | None = None) -> None:
         super().__init__()
         self.options = options
+        self.koleo = koleo or config.Koleo()
         self.centering = Centering(prototypes, options.centre_momentum)
 
     @property
@@ -34,24 +35,34 @@ class Dino(Objective):
     def targets(self, teacher: Network, batch: Batch, now: Now, patches: bool = True) -> Targets:
         """Reads the centre.  The loss needs no patch tokens; telemetry asks for them with `patches`."""
         output = teacher([batch.globals], patches)
-        if self.options.centering == "centre":
-            probabilities = self.centering(output.logits, now.teacher_temperature)
-        elif self.options.centering == "sinkhorn":
-            rows = sinkhorn(output.logits.flatten(0, 1), now.teacher_temperature)
-            probabilities = rows.unflatten(0, output.logits.shape[:2])
-        else:
-            probabilities = (at_least_fp32(output.logits) / now.teacher_temperature).softmax(-1)
-        return Targets(output.logits, probabilities, output.cls, output.patches() if patches else None)
+        return self.of_views(output, now, output.patches() if patches else None)
+
+    def of_views(self, output: Output, now: Now, patches: Float[Tensor, "T B N D"] | None) -> Targets:
+        """What the teacher says about whole views."""
+        probabilities = self.centering.probabilities(output.logits, now.teacher_temperature, self.options.centering)
+        return Targets(output.logits, probabilities, output.cls, patches)
 
     def losses(self, student: nn.Module, batch: Batch, targets: Targets, now: Now) -> Losses:
         output = student([views for views in (batch.globals, batch.locals) if len(views)], patches=False)
-        terms = {"dino": Term(cross_view(output.logits, targets.probabilities, now.student_temperature), 1.0)}
-        if self.options.koleo_weight:
-            spread = torch.stack([koleo(cls) for cls in output.cls[: len(batch.globals)]]).sum()
-            terms["koleo"] = Term(spread, self.options.koleo_weight)
-        return Losses(terms, output.logits, output.cls)
+        terms, figures = self.across_views(output, batch, targets, now)
+        return Losses(terms, output.logits, output.cls, figures=figures)
 
-    def after_step(self, targets: Targets, step: int) -> None:
+    def across_views(
+        self, output: Output, batch: Batch, targets: Targets, now: Now
+    ) -> tuple[dict[str, Term], dict[str, Float[Tensor, ""]]]:
+        """The cross-entropy between views, KoLeo of each global view where it is wanted; and what the first is made of."""
+        moved, views = now.weights, len(batch.globals)
+        pairs = view_pairs(output.logits, targets.probabilities, now.student_temperature)
+        loss = mean_pair(pairs, local_weight=self.options.local_weight * moved.local)
+        terms = {"dino": Term(loss, self.options.weight * moved.dino)}
+        if self.options.koleo_weight:
+            terms["koleo"] = Term(spread(output.cls[:views], self.koleo), self.options.koleo_weight * moved.koleo)
+        figures = {"dino_local": pairs[views:].detach().mean()} if len(pairs) > views else {}
+        if views > 1:
+            figures["dino_global"] = mean_pair(pairs[:views].detach())
+        return terms, figures
+
+    def after_step(self, targets: Targets, step: int, teacher: Network | None = None) -> None:
         """Moves the centre, by the logits of the whole batch on all ranks."""
         if self.options.centering == "centre":
             self.centering.update(targets.logits)

@@ -19,6 +19,7 @@ def cross_view(
     targets: Float[Tensor, "T B K"],
     temperature: float = 0.1,
     skip_same_view: bool = True,
+    local_weight: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Each student view predicts what the teacher says about the other views of the same image.
 
@@ -26,19 +27,32 @@ def cross_view(
 
     over P pairs: all of them, but those of a view with itself when `skip_same_view`; the first T student views are the
     views the teacher saw.  All pairs weigh the same (18 with 2 global and 8 local crops).  `student` are logits,
-    `targets` probabilities.  In nats.  Raises `ValueError` if no pair is left."""
+    `targets` probabilities.  In nats.  `local_weight` multiplies the pairs of views that the teacher did not see; P stays
+    (DINOv3).  Raises `ValueError` if no pair is left."""
+    return mean_pair(view_pairs(student, targets, temperature), skip_same_view, local_weight)
+
+
+@without_autocast
+def view_pairs(
+    student: Float[Tensor, "S B K"], targets: Float[Tensor, "T B K"], temperature: float = 0.1
+) -> Float[Tensor, "S T"]:
+    """The mean cross-entropy over images of each student view under each teacher view; in nats."""
     log_p = F.log_softmax(at_least_fp32(student) / temperature, dim=-1)
-    pairs = -torch.einsum("sbk,tbk->st", log_p, at_least_fp32(targets).to(log_p.dtype))
-    allowed = torch.ones_like(pairs)
+    return -torch.einsum("sbk,tbk->st", log_p, at_least_fp32(targets).to(log_p.dtype)) / student.shape[1]
+
+
+def mean_pair(pairs: Float[Tensor, "S T"], skip_same_view: bool = True, local_weight: float = 1.0) -> Float[Tensor, ""]:
+    """The mean over pairs of views that `cross_view` speaks of."""
+    weights = torch.ones_like(pairs)
+    weights[pairs.shape[1] :] = local_weight
     if skip_same_view:
-        allowed.fill_diagonal_(0)
-    views, count = min(pairs.shape), pairs.numel()
-    count -= views if skip_same_view else 0
+        weights.fill_diagonal_(0)
+    count = pairs.numel() - (min(pairs.shape) if skip_same_view else 0)
     if count == 0:
         raise ValueError(
-            f"{len(student)} student and {len(targets)} teacher views leave no pair of different views; add a crop."
+            f"{pairs.shape[0]} student and {pairs.shape[1]} teacher views leave no pair of different views; add a crop."
         )
-    return (pairs * allowed).sum() / (count * student.shape[1])
+    return (pairs * weights).sum() / count
 
 
 @without_autocast
@@ -65,26 +79,42 @@ def masked_patch(
 
 
 @without_autocast
-def koleo(cls: Float[Tensor, "B D"], eps: float = 1e-8) -> Float[Tensor, ""]:
+def koleo(
+    cls: Float[Tensor, "B D"],
+    eps: float = 1e-8,
+    *,
+    neighbours: int = 1,
+    among: Float[Tensor, "P D"] | None = None,
+    first: int = 0,
+) -> Float[Tensor, ""]:
     """Spread the class tokens: minus the log distance to the nearest neighbour.
 
         L = -1/B sum_i log(min_{j != i} ||x_i - x_j|| + eps)      (Sablayrolles et al. 2019; DINOv2, Sec. 4)
 
-    on the unit sphere, `cls` being normalised here.  Neighbours are searched on each rank's own images, as in the
-    released DINOv2 code.  Finite, with a finite gradient, for duplicates.  Raises `ValueError` for fewer than two."""
-    if len(cls) < 2:
-        raise ValueError(f"KoLeo measures distances to neighbours; got {len(cls)} image. Use larger batches.")
+    on the unit sphere, `cls` being normalised here.  Neighbours are searched in `cls` itself, each rank's own images as in
+    the released DINOv2 code, or `among` other rows, those from `first` on being `cls` (all ranks' images, DINOv3).  With
+    more `neighbours` the mean of their terms counts.  Gradients flow to both ends.  Finite, with a finite gradient, for
+    duplicates.  Raises `ValueError` for fewer than two rows, or no more than there are neighbours."""
+    pool = cls if among is None else among
+    if len(pool) < 2:
+        raise ValueError(f"KoLeo measures distances to neighbours; got {len(pool)} image. Use larger batches.")
+    if not 0 < neighbours < len(pool):
+        raise ValueError(f"{neighbours} neighbours among {len(pool)} images; expected 1 to {len(pool) - 1}.")
     x = F.normalize(at_least_fp32(cls), dim=-1, eps=eps)
+    y = x if among is None else F.normalize(at_least_fp32(among), dim=-1, eps=eps)
     with torch.no_grad():
-        nearest = (x @ x.T).fill_diagonal_(-torch.inf).argmax(1)
-    distance = torch.linalg.vector_norm(x - x[nearest], dim=-1)
+        likeness = x @ y.T
+        own = torch.arange(len(x), device=x.device)
+        likeness[own, own + first] = -torch.inf
+        nearest = likeness.topk(neighbours, dim=1).indices  # B k
+    distance = torch.linalg.vector_norm(x[:, None] - y[nearest], dim=-1)
     return -torch.log(distance + eps).mean()
 
 
 @without_autocast
 def gram(
     student: Float[Tensor, "B N D"],
-    anchor: Float[Tensor, "B N D"],
+    anchor: Float[Tensor, "B N E"],
     negatives: str = "keep",
     across_batch: bool = False,
 ) -> Float[Tensor, ""]:
@@ -93,9 +123,9 @@ def gram(
         L = mean (X_S X_Sᵀ - X_A X_Aᵀ)²      (DINOv3, Sec. 4.2)
 
     over the pairs of patches of an image, or of all B·N patches when `across_batch` ((B N)² memory); rows of X are
-    patches of unit length.  `negatives` says what becomes of negative similarities: `keep` them; `clamp` both sides
-    to 0; `clamp_anchor`: the anchor's count as 0, and the student's too where both are negative (what the released
-    code means to do, but doesn't: it clamps the anchor before looking)."""
+    patches of unit length, the anchor's perhaps of another number of features.  `negatives` says what becomes of negative
+    similarities: `keep` them; `clamp` both sides to 0; `clamp_anchor`: the anchor's count as 0, and the student's too
+    where both are negative (what the released code means to do, but doesn't: it clamps the anchor before looking)."""
     if negatives not in ("keep", "clamp", "clamp_anchor"):
         raise ValueError(f"negatives is {negatives!r}; expected keep, clamp or clamp_anchor.")
     ours, theirs = (_similarities(at_least_fp32(x), across_batch) for x in (student, anchor))

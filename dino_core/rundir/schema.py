@@ -12,7 +12,7 @@ RUN, CONFIG, METRICS, EVENTS = "run.json", "config.json", "metrics.jsonl", "even
 CHECKPOINTS, PROBES = "checkpoints", "probes"
 PROBE_IMAGES = "probes/images.safetensors"
 EVENT_KINDS = (
-    "started", "resumed", "probe", "checkpoint", "evaluation", "skipped_image", "skipped_step", "diagnosis", "note",
+    "started", "resumed", "phase", "probe", "checkpoint", "evaluation", "skipped_image", "skipped_step", "diagnosis", "note",
     "disk_full", "stopped", "failed", "finished",
 )  # fmt: skip
 

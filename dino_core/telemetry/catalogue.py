@@ -12,6 +12,21 @@ from dino_core.rundir.schema import Metric
 ENGINE = {
     "loss": Metric("Loss", "nats", None, "Cross-entropy of the student under the teacher's targets: entropy plus KL."),
     "loss/*": Metric("Loss term", "nats", None, "One term of the loss, before its weight."),
+    "loss/dino": Metric(
+        "DINO loss", "nats", None, "Mean cross-entropy between views under the teacher's targets, local ones reweighted."
+    ),
+    "loss/dino_global": Metric("DINO loss, global crops", "nats", None, "Between global crops, before any weight."),
+    "loss/dino_local": Metric("DINO loss, local crops", "nats", None, "From local to global crops, before any weight."),
+    "loss/ibot": Metric(
+        "iBOT loss", "nats", None, "Cross-entropy on hidden patches, summed over masked crops, over the number of all."
+    ),
+    "loss/koleo": Metric(
+        "KoLeo", "nats", "lower", "Minus the log distance of class tokens to their nearest, summed over global crops."
+    ),
+    "loss/gram": Metric(
+        "Gram loss", "squared cosine", "lower", "Mean squared difference of patch similarities from the anchor's."
+    ),
+    "loss_weight/*": Metric("Weight", "factor", None, "What a term of the loss is multiplied by at this step."),
     "lr": Metric("Learning rate", "per step", None, "Size of the optimizer's steps."),
     "weight_decay": Metric("Weight decay", "per step", None, "Pull of the weights towards 0, per learning rate."),
     "momentum": Metric("Teacher momentum", "share", None, "How much of the old teacher stays at each step."),

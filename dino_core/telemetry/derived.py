@@ -70,6 +70,27 @@ class Derived:
         return entropy(self.signals.targets)
 
     @cached_property
+    def mean_patch_target(self) -> Float[Tensor, " P"] | None:
+        """The targets of hidden patches, averaged over those of all ranks; None without iBOT."""
+        return None if self._patches is None else self._patches[0]
+
+    @cached_property
+    def mean_patch_entropy(self) -> Float[Tensor, ""] | None:
+        """Mean entropy of the same targets."""
+        return None if self._patches is None else self._patches[1]
+
+    @cached_property
+    def _patches(self) -> tuple[Float[Tensor, " P"], Float[Tensor, ""]] | None:
+        """Ranks may hide different numbers of patches."""
+        if self.signals.patch_targets is None:
+            return None
+        targets = at_least_fp32(self.signals.patch_targets)
+        count = targets.new_tensor([len(targets)])
+        sums = global_sum(torch.cat([targets.sum(0), entropy(targets).sum()[None], count]))
+        means = sums[:-1] / sums[-1].clamp(min=1)
+        return means[:-1], means[-1]
+
+    @cached_property
     def logit_spread(self) -> Float[Tensor, ""]:
         """Root mean square over views, images and ranks of the distance of the teacher's logits from their mean."""
         away = at_least_fp32(self.signals.teacher_logits) - self._means[2]
@@ -86,7 +107,10 @@ def _share_of_images() -> int:
     return -(-IMAGES // world_size())
 
 
-DERIVED = ("mean_assignment", "mean_target", "target_entropy", "logit_spread", "idle", "some_patches", "some_cls")
+DERIVED = (
+    "mean_assignment", "mean_target", "target_entropy", "logit_spread", "idle", "some_patches", "some_cls",
+    "mean_patch_target", "mean_patch_entropy",
+)  # fmt: skip
 PUBLISHED = tuple(field.name for field in dataclasses.fields(Signals)) + DERIVED
 """All names that a monitor's arguments may have."""
 IMAGE_AXIS = {

@@ -1,7 +1,7 @@
 """The training tensors that monitors may read, by name.  A monitor's argument names are names of this class.
 
 Axes: S student views, T teacher views (the first T student views), B images, K prototypes, D features, N patches, H heads,
-I the first few images of the batch."""
+I the first few images of the batch, V the student's global views, M patches hidden from it, P prototypes of patches."""
 
 from __future__ import annotations
 
@@ -37,3 +37,9 @@ class Signals:
     """Norm of the step the optimizer took relative to the norm of the weights, for the same parts."""
     student_teacher_distance: Float[Tensor, ""] | None = None
     """||student - teacher|| / ||teacher|| over all weights."""
+    patch_logits: Float[Tensor, "M P"] | None = None
+    """The teacher's, of the patches hidden from the student, before centering and temperature (iBOT)."""
+    patch_targets: Float[Tensor, "M P"] | None = None
+    """Its probabilities, as the loss used them."""
+    student_patches: Float[Tensor, "V B N D"] | None = None
+    """Where the objective looks at patches; some were hidden."""

@@ -28,7 +28,7 @@ CONTRACT = [
     "centre/share", "gradient/backbone", "gradient/head", "gradient/prototypes", "update/backbone", "update/head",
     "update/prototypes", "student_teacher_distance", "features/std", "features/rankme", "features/lidar",
     "features/alpha_req", "patches/rankme", "patches/alpha_req", "patches/mean_cosine", "patches/cls_cosine",
-    "attention/entropy", "patches/high_norm_share",
+    "attention/entropy", "patches/high_norm_share", "ibot/entropy", "ibot/mean_entropy", "ibot/information",
 ]  # fmt: skip
 ENGINE = [
     "loss", "lr", "weight_decay", "momentum", "teacher_temperature", "images_per_second", "time/data", "time/augment",
@@ -54,9 +54,11 @@ def signals(
         "student_cls": normal(views, count, dim), "teacher_patches": normal(2, count, 9, dim),
         "teacher_attention": normal(count, 3, 9).softmax(-1),
     }  # fmt: skip
+    rows = normal(count, prototypes).softmax(-1)
     cut = {name: t[images] if IMAGE_AXIS[name] == 0 else t[:, images] for name, t in tensors.items()}
     return Signals(
-        **cut, teacher_temperature=0.1, student_temperature=0.1, centre=centre, previous_centre=0.5 * centre,
+        **cut, patch_targets=rows[images.start or 0 : images.stop],
+        teacher_temperature=0.1, student_temperature=0.1, centre=centre, previous_centre=0.5 * centre,
         gradient_norms=MEANS, update_norms=MEANS, student_teacher_distance=torch.tensor(0.02),
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from dino_core import config
 from dino_core.model import Head, Network, build_backbone
-from dino_core.optimizers import Lars, build_optimizer, clip_per_tensor, drop_frozen, set_schedule
+from dino_core.optimizers import Lars, build_optimizer, clip_per_part, clip_per_tensor, drop_frozen, set_schedule
 from dino_core.schedules import Now
 from tests import oracles
 
@@ -158,3 +158,69 @@ def test_lars_evaluates_a_closure() -> None:
 def test_the_peak_learning_rate_is_the_rule_of_the_config() -> None:
     assert dataclasses.replace(config.Optim(), lr_rule="sqrt").peak_lr(1024) == pytest.approx(1e-3)
     assert config.Optim().peak_lr(512) == pytest.approx(1e-3)
+
+
+def names_by_factor(net: Network, optimizer: torch.optim.Optimizer) -> dict[str, float]:
+    factors = {id(p): group["lr_factor"] for group in optimizer.param_groups for p in group["params"]}
+    return {name: factors[id(p)] for name, p in net.named_parameters()}
+
+
+@pytest.mark.parametrize("name", ["vit", "rope"])
+def test_learning_rates_fall_layer_by_layer_towards_the_patches(name: str) -> None:
+    """DINOv2: 0.9 a layer; of 24 blocks the projection of patches has 0.2 x 0.9^25, the last block 0.9, norm and heads 1."""
+    backbone = build_backbone(
+        config.Backbone(name=name, patch=8, dim=8, depth=24, heads=2, registers=1), 16, mask_token=True
+    )
+    net = Network(backbone, Head(8, config.Head(prototypes=4, hidden=8, bottleneck=4)))
+    found = names_by_factor(net, build_optimizer(config.Optim(layer_decay=0.9, patch_embed_lr=0.2), net))
+    for weight, factor in found.items():
+        block = next((int(part) for part in weight.split(".") if part.isdigit() and "head" not in weight), None)
+        if weight.startswith("head") or weight.split(".")[-2] == "norm":
+            expected = 1.0
+        elif block is None:
+            expected = 0.9**25 * (0.2 if "patch_embed" in weight else 1)
+        else:
+            expected = 0.9 ** (24 - block)
+        assert factor == pytest.approx(expected), weight
+    assert {"backbone.mask_token"} <= found.keys()
+
+
+def test_the_schedule_reaches_each_group_with_its_factor() -> None:
+    net = network()
+    optimizer = build_optimizer(config.Optim(layer_decay=0.5), net)
+    set_schedule(optimizer, NOW)
+    assert {group["lr"] for group in optimizer.param_groups} == {0.1 * 0.5**k for k in range(4)}
+
+
+def test_by_name_norms_and_layer_scale_are_spared_and_the_mask_token_is_not() -> None:
+    sizes = config.Backbone(patch=8, dim=16, depth=2, heads=2, layer_scale=1e-5)
+    backbone = build_backbone(sizes, 16, mask_token=True)
+    net = Network(backbone, Head(16, config.Head(prototypes=4, hidden=8, bottleneck=4)))
+    decayed = names_that_decay(net, build_optimizer(config.Optim(decay_rule="name"), net))
+    spared = {n for n, _ in net.named_parameters() if n.endswith("bias") or "norm" in n or "gamma" in n}
+    assert decayed == {n for n, _ in net.named_parameters()} - spared
+    assert {"backbone.mask_token", "backbone.model.cls_token"} <= decayed
+    assert any("gamma" in name for name in spared)
+
+
+def test_clipping_by_part_scales_a_part_as_a_whole() -> None:
+    net = network()
+    for parameter in net.parameters():
+        parameter.grad = torch.randn_like(parameter)
+    for parameter in net.head.parameters():
+        parameter.grad *= 1e-3
+    other = copy.deepcopy(net)
+    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        theirs.grad = mine.grad.clone()
+    for part in (other.backbone, other.head):
+        nn.utils.clip_grad_norm_(part.parameters(), 3.0)
+    clip_per_part([net.backbone.parameters(), net.head.parameters()], 3.0)
+    for mine, theirs in zip(net.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(mine.grad, theirs.grad)
+
+
+def test_the_square_root_rule_of_dinov2_and_dinov3() -> None:
+    """Base 4e-3 with reference 1024, or 1e-3 with 4·√(b/1024) = √(b/64): 5.66e-3 at a batch of 2048 in both."""
+    two = config.Optim(lr=4e-3, lr_rule="sqrt", lr_reference_batch=1024)
+    three = config.Optim(lr=1e-3, lr_rule="sqrt", lr_reference_batch=64)
+    assert two.peak_lr(2048) == pytest.approx(three.peak_lr(2048)) == pytest.approx(5.657e-3, rel=1e-3)

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from dino_core.config import Optim, Schedules, TrainConfig
+from dino_core.config import Course, Optim, Schedules, TrainConfig
 from dino_core.errors import ConfigError
-from dino_core.schedules import Schedule, cosine, linear
+from dino_core.schedules import Schedule, cosine, course, linear, plateau, risen
 
 CONFIG = TrainConfig(
     steps=100,
@@ -103,3 +103,52 @@ def test_an_open_config_is_refused(name: str) -> None:
         Schedule(dataclasses.replace(CONFIG, schedules=schedules))
     with pytest.raises(ConfigError, match="fit it to the data first"):
         Schedule(dataclasses.replace(CONFIG, steps=None))
+
+
+def test_a_plateau_warms_up_stays_and_goes_down_in_a_line() -> None:
+    schedule = plateau(1.0, 0.2, 20, warmup_steps=4, decay_steps=8)
+    values = [schedule(i) for i in range(22)]
+    assert values[:5] == [0, 0.25, 0.5, 0.75, 1]
+    assert values[4:13] == [1.0] * 9
+    assert values[12:21] == pytest.approx([1 - 0.1 * i for i in range(9)])
+    assert values[21] == 0.2
+    assert {plateau(1.0, 0.2, 20)(i) for i in range(25)} == {1.0}
+
+
+def test_a_warm_up_may_be_half_a_cosine() -> None:
+    schedule = risen(plateau(2.0, 0.0, 30, warmup_steps=10), 10)
+    rising = [2 * (1 - math.cos(math.pi * i / 10)) / 2 for i in range(10)]
+    assert [schedule(i) for i in range(12)] == pytest.approx([*rising, 2.0, 2.0])
+
+
+def test_a_course_is_a_line_then_half_a_cosine_then_constant() -> None:
+    """DINOv3's weights: linspace without its end, a cosine, the end; start = peak = 0 makes it rise."""
+    i = np.arange(8)
+    table = [*np.linspace(1, 3, 4, endpoint=False), *(2 + 0.5 * (3 - 2) * (1 + np.cos(np.pi * i / 8))), 2.0, 2.0]
+    found = course(1.0, 3.0, 2.0, warmup_steps=4, cosine_steps=8)
+    np.testing.assert_allclose([found(step) for step in range(14)], table)
+    rise = [course(0.0, 0.0, 1.0, 0, 5)(step) for step in range(7)]
+    assert rise == sorted(rise)
+    assert (rise[0], rise[5], rise[6]) == (0, 1, 1)
+
+
+@pytest.mark.parametrize(("shape", "late"), [("cosine", 1e-6), ("constant", 1e-3), ("decay", 1e-6)])
+def test_the_learning_rate_takes_the_shape_of_the_config(shape: str, late: float) -> None:
+    schedules = dataclasses.replace(CONFIG.schedules, lr_shape=shape, lr_decay=0.2)
+    schedule = Schedule(dataclasses.replace(CONFIG, schedules=schedules))
+    assert schedule.at(5).learning_rate == pytest.approx(5e-4)
+    assert schedule.at(10).learning_rate == pytest.approx(1e-3)
+    assert schedule.at(100).learning_rate == pytest.approx(late)
+    assert (schedule.at(75).learning_rate == pytest.approx(1e-3)) == (shape != "cosine")
+
+
+def test_weights_of_the_loss_follow_their_courses() -> None:
+    schedules = dataclasses.replace(
+        CONFIG.schedules,
+        gram_weight=Course(start=0.0, peak=0.0, fall=0.1),
+        local_weight=Course(end=0.5, fall=0.5),
+    )
+    schedule = Schedule(dataclasses.replace(CONFIG, schedules=schedules))
+    assert [schedule.at(i).weights.gram for i in (0, 5, 10, 99)] == pytest.approx([0, 0.5, 1, 1])
+    assert [schedule.at(i).weights.local for i in (0, 25, 50, 99)] == pytest.approx([1, 0.75, 0.5, 0.5])
+    assert (schedule.at(7).weights.dino, schedule.at(7).weights.ibot, schedule.at(7).weights.koleo) == (1, 1, 1)

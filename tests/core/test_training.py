@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from dino_core import checkpoint
-from dino_core.config import from_json, to_json
+from dino_core.config import Ibot, from_json, to_json
 from dino_core.errors import RunError
 from dino_core.model import load_teacher
 from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table, status
@@ -111,10 +111,12 @@ def test_the_same_seed_gives_the_same_run(small_run, tmp_path):
     assert rows_of(other)[3]["loss"] != rows_of(small_run)[3]["loss"]
 
 
-@pytest.mark.parametrize("algorithm", ["adamw", "sgd", "lars"])
+@pytest.mark.parametrize("algorithm", ["adamw", "sgd", "lars", "adamw with ibot"])
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(algorithm, tmp_path):
     config = small_config()
-    config = replace(config, optim=replace(config.optim, algorithm=algorithm))
+    if algorithm.endswith(" with ibot"):
+        config = replace(config, ibot=Ibot(weight=1.0, separate_head=True))
+    config = replace(config, optim=replace(config.optim, algorithm=algorithm.split()[0]))
     whole, _ = start(config, tmp_path / "whole")
     cut = tmp_path / "cut"
     shutil.copytree(whole, cut)
@@ -230,7 +232,7 @@ def test_a_fork_needs_no_more_than_a_teacher(small_run, tmp_path):
 
 
 def test_accumulation_gives_the_same_losses_centre_and_weights(tmp_path):
-    config = small_config(steps=3, objective=replace(small_config().objective, koleo_weight=0.0))
+    config = small_config(steps=3, objective=replace(small_config().objective, koleo_weight=0.0), ibot=Ibot(weight=1.0))
     config = replace(config, backbone=replace(config.backbone, drop_path=0.0))
     whole, _ = start(config, tmp_path / "whole")
     parts, _ = start(replace(config, optim=replace(config.optim, accumulate=4)), tmp_path / "parts")

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dino_core.telemetry.monitors import monitor
 
-PARTS = ("backbone", "head", "prototypes")
+PARTS = ("backbone", "head", "prototypes", "patch_head", "patch_prototypes")
 
 
 @monitor("gradient", unit="norm", title="Gradient", parts=PARTS)

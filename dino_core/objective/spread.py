@@ -1,0 +1,34 @@
+"""KoLeo of the student's global views, among the images of one rank, of a group, or of all ranks.
+
+Axes: V global views, B images of this rank, P images of all ranks, D features."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dino_core import config
+from dino_core.errors import ConfigError
+from dino_core.objective.terms import koleo
+from dino_core.parallel import gather_with_gradient, rank, world_size
+
+
+def spread(views: Float[Tensor, "V B D"], options: config.Koleo) -> Float[Tensor, ""]:
+    """The sum over views: each crop looks for neighbours among crops of its own kind (DINOv2, Sec. 4)."""
+    return torch.stack([_spread(view, options) for view in views]).sum()
+
+
+def _spread(cls: Float[Tensor, "B D"], options: config.Koleo) -> Float[Tensor, ""]:
+    if not options.over_ranks:
+        return koleo(cls, neighbours=options.neighbours)
+    everybody = gather_with_gradient(cls)
+    group = options.group or len(everybody)
+    if group % len(cls) or len(everybody) % group:
+        raise ConfigError(
+            f"koleo.group is {group}; it must hold whole ranks of {len(cls)} images and divide all {len(everybody)}. "
+            f"With {world_size()} ranks, choose another."
+        )
+    start = rank() * len(cls) // group * group
+    mine = rank() * len(cls) - start
+    return koleo(cls, neighbours=options.neighbours, among=everybody[start : start + group], first=mine)
