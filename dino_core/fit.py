@@ -81,8 +81,8 @@ def _patch_prototypes(config: TrainConfig) -> TrainConfig:
 
 def _schedules(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
     now = config.schedules
-    start, end = config.bounds()[:2]
-    steps = end - start
+    begin, end = config.bounds()[:2]  # of the first phase
+    steps = end - begin
     if now.lr_warmup is None:
         share = min(max(0.05, 20 / steps), 0.5)
         now = replace(now, lr_warmup=share)

@@ -199,6 +199,7 @@ class Loop:
             patch_logits=targets.patch_logits,
             patch_targets=targets.patch_probabilities,
             student_patches=losses.student_patches,
+            anchor_patches=targets.anchor,
         )
 
     def once_in_a_while(self, step: int, *, must_save: bool = False) -> None:

@@ -242,7 +242,8 @@ def vitl14_dinov2() -> TrainConfig:
 
     torchrun --nnodes=12 --nproc-per-node=8 -m dino_core.train vitl14_dinov2 --data.source IMAGENET22K"""
     base = vitl16_dinov2_short()
-    steps = 625_000
+    steps, large = 625_000, 10_000
+    first = steps - large
     base = replace(
         base,
         recipe="vitl14_dinov2",
@@ -260,11 +261,11 @@ def vitl14_dinov2() -> TrainConfig:
         ),
         optim=replace(base.optim, lr=2e-4, weight_decay=(0.04, 0.2), layer_decay=1.0),
         schedules=Schedules(
-            lr_warmup=100_000 / steps,
+            lr_warmup=100_000 / first,
             momentum=(0.994, 1.0),
             teacher_temperature=(0.04, 0.07),
-            teacher_temperature_warmup=37_500 / steps,
-            last_layer_frozen=1250 / steps,
+            teacher_temperature_warmup=37_500 / first,
+            last_layer_frozen=1250 / first,
         ),
     )
     after = replace(
@@ -273,7 +274,7 @@ def vitl14_dinov2() -> TrainConfig:
         optim=replace(base.optim, lr=2e-5, weight_decay=(0.2, 0.2)),
         schedules=replace(_onward(base.schedules), lr_warmup=0.0, momentum=(0.9999, 1.0)),
     )
-    return replace(base, phases=(_phase("518 px", 10_000 / steps, base, after),))
+    return replace(base, phases=(_phase("518 px", large / steps, base, after),))
 
 
 def vitg14_dinov2() -> TrainConfig:
@@ -405,7 +406,8 @@ def tiny_dinov2() -> TrainConfig:
     return replace(
         base,
         recipe="tiny_dinov2",
-        steps=800,
+        steps=1000,
+        batch_size=32,
         backbone=replace(base.backbone, layer_scale=0.1),
         objective=Dino(centering="sinkhorn", koleo_weight=0.1),
         ibot=Ibot(
@@ -418,7 +420,7 @@ def tiny_dinov2() -> TrainConfig:
 def tiny_dinov3_gram() -> TrainConfig:
     """A laptop's DINOv3: rotary positions, DINO and iBOT, then Gram anchoring to the first phase's end, then larger crops.
 
-    About 1000 steps in three phases, on shapes or a folder of photographs.
+    1200 steps in three phases, on shapes or a folder of photographs.
 
     dino-lab train tiny_dinov3_gram
     dino-lab train tiny_dinov3_gram --data.source PHOTOS"""
@@ -450,7 +452,7 @@ def tiny_dinov3_gram() -> TrainConfig:
     )
     large = replace(
         anchored,
-        batch_size=32,
+        batch_size=24,
         crops=replace(base.crops, global_size=64, mixed=((64, 24, 96, 0.5), (64, 32, 96, 0.3), (48, 24, 64, 0.2))),
         objective=replace(base.objective, local_weight=0.5),
         gram=Gram(weight=3.0, anchor="phase", size=96),
@@ -471,22 +473,10 @@ def tiny_dinov3_gram() -> TrainConfig:
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe
     for recipe in (
-        tiny,
-        tiny_dinov2,
-        tiny_dinov3_gram,
-        gallery,
-        vits16_dino,
-        vits16_dino_boost,
-        vits8_dino,
-        vitb16_dino,
-        vitb8_dino,
-        resnet50_dino,
-        vitl16_dinov2_short,
-        vitl14_dinov2,
-        vitg14_dinov2,
-        vitl16_dinov3_im1k,
-        vit7b16_dinov3,
-    )  # fmt: skip
+        *(tiny, tiny_dinov2, tiny_dinov3_gram, gallery),
+        *(vits16_dino, vits16_dino_boost, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino),
+        *(vitl16_dinov2_short, vitl14_dinov2, vitg14_dinov2, vitl16_dinov3_im1k, vit7b16_dinov3),
+    )
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from timm.layers import LayerNorm, Mlp, QuickGELU, SwiGLUPacked
 from timm.models.convnext import ConvNeXt
 from timm.models.resnet import BasicBlock, Bottleneck, ResNet
+from timm.models.vision_transformer import Block
 from torch import nn
 
 from dino_core.model.backbone import Backbone
@@ -78,10 +79,10 @@ class LearnedVit:
             reg_tokens=self.registers,
             norm_layer=partial(LayerNorm, eps=self.eps),
             drop_path_rate=drop_path,
-            **({"block_fn": SubsetBlock} if subset else {}),
+            block_fn=SubsetBlock if subset else Block,
         )
         if subset or uniform:
-            set_stochastic_depth(model.blocks, drop_path, uniform=uniform, subset=subset)
+            set_stochastic_depth(list(model.blocks), drop_path, uniform=uniform, subset=subset)
         nn.init.trunc_normal_(model.cls_token, std=self.cls_std)
         return Vit(model, mask_token=self.mask_token)
 

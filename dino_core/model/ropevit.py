@@ -139,7 +139,8 @@ class RopeVit(Backbone):
         rescale: float | None = None,
     ) -> None:
         """`cls_norm`: the class token and registers end in a norm of their own.  `local_cls_norm`: those of local crops
-        do, in training.  `subset`: stochastic depth leaves images out of the work (`BatchSubset`).  `base`, `shift`, `jitter`, `rescale` are of `Rotary`."""
+        do, in training.  `subset`: stochastic depth leaves images out of the work (`BatchSubset`).  `base`, `shift`, `jitter`
+        and `rescale` are of `Rotary`."""
         super().__init__()
         if dim % heads:
             raise ConfigError(f"{heads} heads do not divide {dim} features; choose heads that do.")

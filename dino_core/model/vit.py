@@ -43,12 +43,12 @@ def plain_vit(sizes: config.Backbone, image_size: int) -> VisionTransformer:
         init_values=sizes.layer_scale,
         dynamic_img_size=True,
         num_classes=0,
-        **({"block_fn": SubsetBlock} if sizes.drop_path_subset else {}),
+        block_fn=SubsetBlock if sizes.drop_path_subset else Block,
         **gated(sizes.hidden, sizes.dim, sizes.ffn),
     )
     if sizes.drop_path_subset or sizes.drop_path_uniform:
         subset = sizes.drop_path_subset
-        set_stochastic_depth(model.blocks, sizes.drop_path, uniform=sizes.drop_path_uniform, subset=subset)
+        set_stochastic_depth(list(model.blocks), sizes.drop_path, uniform=sizes.drop_path_uniform, subset=subset)
     if model.cls_token is not None:
         nn.init.trunc_normal_(model.cls_token, std=0.02)
     return model

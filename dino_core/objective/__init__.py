@@ -1,6 +1,7 @@
 """What is learnt.  Importing this imports torch."""
 
 from collections.abc import Set
+from typing import Any
 
 from dino_core import config
 from dino_core.model.backbone import Backbone
@@ -27,8 +28,8 @@ def build_objective(
     ibot, gram = ibot or config.Ibot(), gram or config.Gram()
     patches = patch_prototypes or prototypes
     if gram.weight:
-        kept = {"gram": gram, "anchor": anchor, "refresh": refresh}
-        return DinoV3(options, prototypes, koleo, ibot=ibot, patch_prototypes=patches, **kept)
+        given: dict[str, Any] = {"gram": gram, "anchor": anchor, "refresh": refresh}
+        return DinoV3(options, prototypes, koleo, ibot=ibot, patch_prototypes=patches, **given)
     if ibot.weight:
         return DinoV2(options, prototypes, koleo, ibot=ibot, patch_prototypes=patches)
     return Dino(options, prototypes, koleo)

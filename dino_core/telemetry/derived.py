@@ -60,6 +60,12 @@ class Derived:
         return self.signals.teacher_patches[0, : _share_of_images()]
 
     @cached_property
+    def some_anchor(self) -> Float[Tensor, "I N E"] | None:
+        """Gram anchor's patches of the same images; None without one."""
+        anchor = self.signals.anchor_patches
+        return None if anchor is None else anchor[0, : _share_of_images()]
+
+    @cached_property
     def some_cls(self) -> Float[Tensor, "I D"]:
         """Teacher's class tokens of the first few images, first view."""
         return self.signals.teacher_cls[0, : _share_of_images()]
@@ -109,12 +115,13 @@ def _share_of_images() -> int:
 
 DERIVED = (
     "mean_assignment", "mean_target", "target_entropy", "logit_spread", "idle", "some_patches", "some_cls",
-    "mean_patch_target", "mean_patch_entropy",
+    "mean_patch_target", "mean_patch_entropy", "some_anchor",
 )  # fmt: skip
 PUBLISHED = tuple(field.name for field in dataclasses.fields(Signals)) + DERIVED
 """All names that a monitor's arguments may have."""
 IMAGE_AXIS = {
     "teacher_logits": 1, "targets": 1, "student_logits": 1, "teacher_cls": 1, "student_cls": 1, "teacher_patches": 1,
-    "teacher_attention": 0, "some_patches": 0, "some_cls": 0,
+    "anchor_patches": 1,
+    "teacher_attention": 0, "some_patches": 0, "some_cls": 0, "some_anchor": 0,
 }  # fmt: skip
 """Which axis counts images, for the signals that have one."""

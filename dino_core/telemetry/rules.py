@@ -254,7 +254,8 @@ def dense_degradation(seen: History, active: bool) -> Judgement | None:
         f"The patches of an image grow alike: mean cosine {cosine:.2f}, {least:.2f} at its lowest. Dense features "
         "degrade",
         {"patches/mean_cosine": {"value": cosine, "threshold": least + PATCHES_ALIKE}},
-        "Take an earlier checkpoint for dense tasks; shorter training, registers or Gram anchoring keep patches local.",
+        "Take an earlier checkpoint for dense tasks, or fork from here with Gram anchoring (gram.weight 2, gram.anchor an "
+        "earlier step); shorter training and registers keep patches local too.",
     )
 
 

@@ -43,3 +43,5 @@ class Signals:
     """Its probabilities, as the loss used them."""
     student_patches: Float[Tensor, "V B N D"] | None = None
     """Where the objective looks at patches; some were hidden."""
+    anchor_patches: Float[Tensor, "V B N E"] | None = None
+    """Patches of the Gram anchor on the student's grid."""

@@ -29,6 +29,7 @@ CONTRACT = [
     "update/prototypes", "student_teacher_distance", "features/std", "features/rankme", "features/lidar",
     "features/alpha_req", "patches/rankme", "patches/alpha_req", "patches/mean_cosine", "patches/cls_cosine",
     "attention/entropy", "patches/high_norm_share", "ibot/entropy", "ibot/mean_entropy", "ibot/information",
+    "gram/teacher", "gram/anchor_cosine",
 ]  # fmt: skip
 ENGINE = [
     "loss", "lr", "weight_decay", "momentum", "teacher_temperature", "images_per_second", "time/data", "time/augment",
@@ -52,7 +53,7 @@ def signals(
         "teacher_logits": logits, "targets": ((logits - centre) / 0.1).softmax(-1),
         "student_logits": normal(views, count, prototypes) / 4, "teacher_cls": normal(2, count, dim),
         "student_cls": normal(views, count, dim), "teacher_patches": normal(2, count, 9, dim),
-        "teacher_attention": normal(count, 3, 9).softmax(-1),
+        "teacher_attention": normal(count, 3, 9).softmax(-1), "anchor_patches": normal(2, count, 9, dim + 2),
     }  # fmt: skip
     rows = normal(count, prototypes).softmax(-1)
     cut = {name: t[images] if IMAGE_AXIS[name] == 0 else t[:, images] for name, t in tensors.items()}

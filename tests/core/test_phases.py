@@ -12,8 +12,20 @@ import torch
 
 from dino_core.anchors import anchor_of, earlier
 from dino_core.config import (
-    Backbone, Gram, Head, Ibot, Koleo, Optim, Phase, Schedules, TrainConfig, differences, from_json, to_json, with_changes,
-)  # fmt: skip
+    Backbone,
+    Gram,
+    Head,
+    Ibot,
+    Koleo,
+    Optim,
+    Phase,
+    Schedules,
+    TrainConfig,
+    differences,
+    from_json,
+    to_json,
+    with_changes,
+)
 from dino_core.errors import ConfigError, RunError
 from dino_core.handover import hand_over
 from dino_core.model import load_teacher
@@ -29,18 +41,26 @@ PHASES = (
         name="gram",
         share=4 / 12,
         changes={
-            "gram.weight": 2.0, "gram.size": 40, "gram.refresh_first": 0.5, "gram.refreshes": 1, "optim.lr": 5e-4,
-            "optim.layer_decay": 0.9, "backbone.drop_path": 0.0,
+            "gram.weight": 2.0,
+            "gram.size": 40,
+            "gram.refresh_first": 0.5,
+            "gram.refreshes": 1,
+            "optim.lr": 5e-4,
+            "optim.layer_decay": 0.9,
+            "backbone.drop_path": 0.0,
         },
     ),
     Phase(
         name="large",
         share=3 / 12,
         changes={
-            "crops.mixed": [[40, 16, 48, 0.5], [32, 16, 48, 0.5]], "gram.anchor": "20%", "gram.refreshes": 0, "batch_size": 4,
+            "crops.mixed": [[40, 16, 48, 0.5], [32, 16, 48, 0.5]],
+            "gram.anchor": "20%",
+            "gram.refreshes": 0,
+            "batch_size": 4,
         },
     ),
-)  # fmt: skip
+)
 
 
 def phased(**changes) -> TrainConfig:
