@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -78,7 +79,7 @@ def restore(folder: Path, engine: Engine, recorder: Recorder) -> dict[str, Any]:
             state = state_of(engine, recorder, numbered=any(key.startswith("optimizer.0.") for key in found))
             dcp.load(state, checkpoint_id=folder / "state", no_dist=not parallel.active())
         return json.loads((folder / "state" / LOOP).read_text())
-    except (CheckpointException, OSError, ValueError, KeyError, RuntimeError) as error:
+    except (CheckpointException, UnpicklingError, EOFError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise RunError(
             f"{folder / 'state'} can't be resumed from: {error}. Try `dino-lab fork` from another step."
         ) from error

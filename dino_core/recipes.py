@@ -473,9 +473,16 @@ def tiny_dinov3_gram() -> TrainConfig:
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe
     for recipe in (
-        *(tiny, tiny_dinov2, tiny_dinov3_gram, gallery),
-        *(vits16_dino, vits16_dino_boost, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino),
-        *(vitl16_dinov2_short, vitl14_dinov2, vitg14_dinov2, vitl16_dinov3_im1k, vit7b16_dinov3),
+        *(tiny, gallery, vits16_dino, vits16_dino_boost, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino),
+        *(
+            tiny_dinov2,
+            tiny_dinov3_gram,
+            vitl16_dinov2_short,
+            vitl14_dinov2,
+            vitg14_dinov2,
+            vitl16_dinov3_im1k,
+            vit7b16_dinov3,
+        ),
     )
 }
 
