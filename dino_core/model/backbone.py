@@ -120,9 +120,7 @@ def _preset(sizes: config.Backbone, architecture: Architecture, image_size: int,
 
     if isinstance(architecture, LearnedVit | RotaryVit) and architecture.patch != sizes.patch:
         patch = architecture.patch
-        raise ConfigError(
-            f"{sizes.name} has patches of {patch} px, not {sizes.patch}; set backbone.patch to {patch}."
-        )
+        raise ConfigError(f"{sizes.name} has patches of {patch} px, not {sizes.patch}; set backbone.patch to {patch}.")
     if isinstance(architecture, LearnedVit):
         architecture = replace(architecture, grid=image_size // architecture.patch)
     return for_training(architecture, sizes, mask_token=mask_token)
