@@ -83,7 +83,7 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
         raise ConfigError("a fork begins with its parent's weights; give --init.backbone to a new run.")
     step = config.start if parent is None else parent.step
     phase = config.phase(config.phase_at(step))
-    engine = build_engine(phase, out if parent is None else parent.run, weights=weights)
+    engine = build_engine(phase, weights, out if parent is None else parent.run)
     evaluator, recorder = Evaluator.of(config, source), build_recorder(config, out)
     if parent is not None:
         said.append(begin_from(parent, engine, recorder))
@@ -119,7 +119,7 @@ def resume(run: Path) -> str:
     parent = about.get("parent")
     begun = step if step is not None else parent["step"] if parent else config.start
     phase = config.phase(config.phase_at(begun) if step is None else config.phase_before(begun))
-    engine, recorder = build_engine(phase, run), build_recorder(config, run)
+    engine, recorder = build_engine(phase, run=run), build_recorder(config, run)
     seconds = 0.0
     if step is not None:
         seconds = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)["seconds"]
@@ -152,7 +152,7 @@ def begin_from(parent: Parent, engine: Engine, recorder: Recorder) -> str:
         return f"begins at step {parent.step} of {parent.run}, from its teacher alone: the optimizer starts anew"
     theirs = read_config(parent.run)
     phase = theirs.phase(theirs.phase_before(parent.step))
-    before = build_engine(replace(phase, machine=engine.config.machine), parent.run)
+    before = build_engine(replace(phase, machine=engine.config.machine), run=parent.run)
     checkpoint.restore(parent.folder, before, recorder)
     hand_over(before, engine, same_phase=parent.step > engine.config.start)
     return f"begins at step {parent.step} of {parent.run}"
@@ -160,9 +160,9 @@ def begin_from(parent: Parent, engine: Engine, recorder: Recorder) -> str:
 
 def build_engine(
     config: TrainConfig,
+    weights: dict[str, torch.Tensor] | None = None,
     run: Path | None = None,
     before: Engine | None = None,
-    weights: dict[str, torch.Tensor] | None = None,
 ) -> Engine:
     """Student, teacher, objective and optimizer of one phase, the same on every rank, on the configured device.
 
@@ -224,7 +224,7 @@ def build_networks(
 
 def next_engine(old: Engine, config: TrainConfig, run: Path) -> Engine:
     """The engine of the next phase, with all that the last one has learnt."""
-    new = build_engine(config, run, before=old)
+    new = build_engine(config, run=run, before=old)
     hand_over(old, new, same_phase=False)
     new.objective.begin(new.teacher)
     return new

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dino_core.config import Init, from_json
+from dino_core.config import Ibot, Init, from_json
 from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import open_source
@@ -127,6 +127,6 @@ def test_what_cannot_be_continued_from_is_said(tmp_path: Path) -> None:
 
 def test_hidden_patches_get_a_token_where_the_source_has_none(tmp_path: Path) -> None:
     path = published("dinov3", tmp_path)
-    config, weights, _ = continued(small_config(init=Init(backbone=str(path))), mask_token=True)
+    config, weights, _ = continued(small_config(init=Init(backbone=str(path)), ibot=Ibot(weight=1.0)), mask_token=True)
     assert "mask_token" in weights
     assert first_backbone(config).mask_token is not None
