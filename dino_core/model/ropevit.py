@@ -206,10 +206,15 @@ class RopeVit(Backbone):
     def attention(self, images: Float[Tensor, "B 3 h w"], layer: int = -1) -> Float[Tensor, "B H Q Q"]:
         layer = layer_of(layer, self.depth)
         x, table, _ = self._embed(images, None)
-        for block in self.layers[:layer]:
-            x = block(x, table)
         asked: Any = self.layers[layer]
-        return asked.attn.rows(asked.norm1(x), table)
+        seen: list[Tensor] = []
+        hook = asked.attn.register_forward_hook(lambda attn, given, _: seen.append(attn.rows(given[0], table)))
+        try:  # inside the block, where its weights are whole if they are sharded
+            for block in self.layers[: layer + 1]:
+                x = block(x, table)
+        finally:
+            hook.remove()
+        return seen[0]
 
     def blocks(self) -> list[nn.Module]:
         return list(self.layers)
