@@ -205,9 +205,18 @@ def test_scrubbing_moves_every_picture_and_is_kept_in_the_address(watched: Watch
 def test_playing_goes_through_the_checkpoints(watched: Watched) -> None:
     page = watched.open(step=0).page
     watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 0')")
+    page.evaluate(
+        """() => {
+            const label = document.querySelector('.transport .at');
+            window.shown = [];
+            new MutationObserver(() => window.shown.push(label.textContent.split(' of ')[0].trim()))
+                .observe(label, { childList: true, subtree: true, characterData: true });
+        }"""
+    )
     page.locator("[aria-label^='Play']").click()
-    watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 100')")
-    page.locator("[aria-label^='Play']").click()
+    watched.wait("window.shown.includes('step 100')")
+    shown = page.evaluate("window.shown")
+    assert shown.index("step 50") < shown.index("step 100")
 
 
 def test_pointing_at_a_patch_lights_what_is_alike_and_the_keyboard_can(watched: Watched) -> None:
