@@ -93,7 +93,18 @@ class StepByStep:
         prototypes = config.head.prototypes or 0
         recorder = Recorder(None, prototypes, config.output.log_every, config.output.heavy_every)
         diagnosis, evaluator = Diagnosis(prototypes, config.steps), Evaluator.of(config, source)
-        self.loop = Loop(config, folder, engine, loader, evaluator, recorder, diagnosis, writer)
+        self.loop = Loop(
+            config,
+            folder,
+            engine,
+            0,
+            lambda old, phase: old,
+            lambda phase: loader,
+            evaluator,
+            recorder,
+            diagnosis,
+            writer,
+        )
         self.loop.skipped = {name: torch.zeros((), device=engine.device) for name in ("steps", "in a row")}
         self.schedule, self.multicrop = Schedule(config), MultiCrop(config.crops)
         self.clock, self.decoded = Stopwatch(engine.device), loader.batch(0)
