@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS, goals_table, machine, table, write
 
-BENCHMARKS = ("step", "telemetry", "crops", "diagnosis", "neighbour", "latency", "gpu")
+BENCHMARKS = ("step", "distillation", "telemetry", "crops", "diagnosis", "neighbour", "latency", "gpu")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -15,7 +15,6 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from safetensors.torch import load_file
 from torch.distributed.checkpoint import FileSystemReader
@@ -38,19 +37,14 @@ LOOP = "loop.json"
 def draft_for_all(writer: RunWriter | None, final: Path, relative: str) -> Iterator[Path]:
     """The draft folder of `writer.published`, on every rank; it gets its name when all ranks are done."""
     if writer is None:  # another rank writes
-        barrier()
+        parallel.barrier()
         yield draft_of(final)
-        barrier()
+        parallel.barrier()
         return
     with writer.published(relative) as draft:
-        barrier()
+        parallel.barrier()
         yield draft
-        barrier()
-
-
-def barrier() -> None:
-    if parallel.active():
-        dist.barrier()
+        parallel.barrier()
 
 
 def save(
@@ -66,7 +60,12 @@ def save(
     with draft_for_all(writer, run / relative, relative) as draft:
         save_teacher(draft, engine.teacher, engine.objective, step=step, config=engine.config)
         with warnings.catch_warnings(action="ignore", category=UserWarning):  # that one process needs no group
-            dcp.save(state_of(engine, recorder), checkpoint_id=draft / "state", no_dist=not parallel.active())
+            dcp.save(
+                state_of(engine, recorder),
+                checkpoint_id=draft / "state",
+                process_group=parallel.together(),
+                no_dist=not parallel.active(),
+            )
         if writer is not None:
             (draft / "state" / LOOP).write_text(json.dumps({**loop, "step": step}))
 
@@ -77,7 +76,9 @@ def restore(folder: Path, engine: Engine, recorder: Recorder) -> dict[str, Any]:
         with warnings.catch_warnings(action="ignore", category=UserWarning):
             found = FileSystemReader(folder / "state").read_metadata().state_dict_metadata
             state = state_of(engine, recorder, numbered=any(key.startswith("optimizer.0.") for key in found))
-            dcp.load(state, checkpoint_id=folder / "state", no_dist=not parallel.active())
+            dcp.load(
+                state, checkpoint_id=folder / "state", process_group=parallel.together(), no_dist=not parallel.active()
+            )
         return json.loads((folder / "state" / LOOP).read_text())
     except (CheckpointException, UnpicklingError, EOFError, OSError, ValueError, KeyError, RuntimeError) as error:
         raise RunError(

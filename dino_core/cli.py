@@ -22,6 +22,7 @@ def usage() -> str:
     about = {
         "train": "train a recipe: dino-lab train tiny",
         "resume": "go on with a run that was stopped or died",
+        "distill": "students of other sizes from a frozen teacher",
         "fork": "start a new run from a checkpoint, with something changed",
         "evaluate": "measure a run or a model on labelled images",
         "plan": "what a run would cost: arithmetic, memory, hours",

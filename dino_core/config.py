@@ -231,6 +231,8 @@ class Ibot:
     """Share of the global crops that are masked."""
     mask_ratio: tuple[float, float] = (0.1, 0.5)
     """Share of hidden patches, from the least masked crop to the most."""
+    hide: bool = True
+    """Hide them; in distillation the student sees whole crops, and masks say where the loss is taken (DINOv2, Sec. 5)."""
     shift: bool = False
     """Masks are rolled around the edges by a random offset."""
     centering: Literal["centre", "sinkhorn", "none"] = "centre"
@@ -568,8 +570,13 @@ class TrainConfig:
 
     @property
     def masks_patches(self) -> bool:
-        """Whether patches are hidden from the student: iBOT."""
+        """Whether patches are chosen for iBOT."""
         return self.ibot.weight != 0
+
+    @property
+    def hides_patches(self) -> bool:
+        """Whether they are hidden from the student."""
+        return self.masks_patches and self.ibot.hide
 
     @property
     def patch_head(self) -> Head | None:

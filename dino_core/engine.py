@@ -55,13 +55,17 @@ class Engine:
     scaler: torch.amp.GradScaler
     """Enabled for fp16 alone."""
 
-    def train_step(self, batch: Batch, now: Now, clock: Stopwatch, *, measure: bool = False) -> StepResult:
-        """One step of self-distillation; `measure` also takes the norms that telemetry wants."""
+    def train_step(
+        self, batch: Batch, now: Now, clock: Stopwatch, *, measure: bool = False, asked: Network | None = None
+    ) -> StepResult:
+        """One step of self-distillation; `measure` also takes the norms that telemetry wants.
+
+        Given another network to be `asked` for targets, one of distillation: the own teacher follows all the same."""
         torch.manual_seed(seed_of(self.config.seed, "stochastic depth", now.step))
         set_schedule(self.optimizer, now)
 
         with clock("teacher"), self.autocast():
-            targets = self.objective.targets(self.teacher, batch, now, patches=measure)
+            targets = self.objective.targets(asked or self.teacher, batch, now, patches=measure and asked is None)
         losses = self.backward(batch, targets, now, clock)
 
         with clock("update"):

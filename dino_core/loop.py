@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -24,7 +24,7 @@ from dino_core.engine import Engine, StepResult, whole
 from dino_core.evaluation.during import Evaluator
 from dino_core.fit import is_checkpoint
 from dino_core.machine import memory_mib
-from dino_core.model.network import weight_distance
+from dino_core.model.network import Network, weight_distance
 from dino_core.probes import save_images, save_probe
 from dino_core.progress import Progress, say
 from dino_core.rundir.schema import PROBE_IMAGES, PROBES, step_name
@@ -66,62 +66,90 @@ class Loop:
     asked_to_stop: str = ""
     failure: str = ""
     skipped: dict[str, torch.Tensor] = field(default_factory=dict)
+    over: bool = False
+    """Whether no step is to follow."""
+    distilled: bool = False
+    """Whether targets come from a network that is not the student's own teacher."""
+    references: dict[str, float] = field(default_factory=dict)
+    """Baselines beyond the evaluator's."""
 
     def run(self) -> str:
         """Train to the end; returns how it ended: `finished`, `stopped` or `failed`."""
-        steps = self.config.steps or 0
-        progress = Progress(steps, self.step, enabled=parallel.is_writer())
-        self.skipped = {name: torch.zeros((), device=self.engine.device) for name in ("steps", "in a row")}
-        with self.listening():
-            if self.step == 0:
-                self.once_in_a_while(0)
-            self.announce_phase()
-            stopped = self.train_phase(progress)
-            while not stopped and self.step < steps:
+        with listening(self):
+            self.begin()
+            self.train_phase()
+            while not self.over:
                 self.index += 1
                 self.engine = self.advance(self.engine, self.config.phase(self.index))
-                self.announce_phase()
-                stopped = self.train_phase(progress)
-        progress.close()
-        return self.ended(steps)
+                self.begin_phase()
+                self.train_phase()
+        return self.ended()
 
-    def train_phase(self, progress: Progress) -> bool:
-        """Train to the end of the phase in hand; whether somebody asked to stop before."""
+    def begin(self) -> None:
+        """Whatever comes before the first step."""
+        steps, device = self.config.steps or 0, self.engine.device
+        self.progress = Progress(steps, self.step, enabled=parallel.is_writer())
+        self.skipped = {name: torch.zeros((), device=device) for name in ("steps", "in a row")}
+        self.over = self.step >= steps
+        if self.step == 0:
+            self.once_in_a_while(0)
+        self.begin_phase()
+
+    def begin_phase(self) -> None:
+        """The schedule and the crops of the phase in hand."""
+        config = self.engine.config
+        self.announce_phase()
+        self.schedule, self.clock = Schedule(config), Stopwatch(self.engine.device)
+        self.multicrop = multicrop_of(config, self.engine.student.backbone.patch)
+        self.saved_at, self.logged_at, self.logged_step = time.monotonic(), time.perf_counter(), self.step
+
+    def train_phase(self) -> None:
+        """Train to the end of the phase in hand, or until somebody asks to stop."""
         config, steps = self.engine.config, self.engine.config.steps or 0
         if self.step >= steps:  # resumed where the next phase begins
-            return False
-        schedule, clock = Schedule(config), Stopwatch(self.engine.device)
-        multicrop = multicrop_of(config, self.engine.student.backbone.patch)
-        saved_at, logged_at, logged_step = time.monotonic(), time.perf_counter(), self.step
-        stop = False
+            return
         batches = self.load(config).prefetch(self.step, steps)
-        while self.step < steps and not stop:
-            with clock("data"):
+        while self.step < steps and not self.over:
+            with self.clock("data"):
                 decoded = next(batches)
-            with clock("augment"):
-                batch = self.crops(multicrop, decoded)
-            finished = self.step + 1
-            measure = self.recorder.wants(finished)
-            result = self.engine.train_step(batch, schedule.at(self.step), clock, measure=measure)
-            self.step = finished
-            self.count_skipped(result)
-
-            if measure:
-                passed = time.perf_counter() - logged_at
-                self.seconds += passed
-                row = self.log(result, batch, clock, finished - logged_step, passed)
-                logged_step = finished
-                left = ((self.config.steps or 0) - finished) * passed / max(self.recorder.log_every, 1)
-                progress.update(finished, row["loss"], row["images_per_second"], left, self.diagnosis.verdict.name)
-            due = time.monotonic() - saved_at > 60 * config.output.checkpoint_minutes
-            stop, save = self.agreed(bool(self.asked_to_stop or self.failure), due, now=measure)
-            aside = time.perf_counter()
-            if stop or save or self.is_due(finished):
-                self.once_in_a_while(finished, must_save=stop or save)
-                saved_at = time.monotonic()
-            logged_at = time.perf_counter() if measure else logged_at + time.perf_counter() - aside
+            with self.clock("augment"):
+                batch = self.crops(self.multicrop, decoded)
+            self.train_on(batch)
         batches.close()
-        return stop
+
+    def train_on(self, batch: Batch, asked: Network | None = None) -> None:
+        """One step, and what falls on it; `asked` is who gives the targets where it is not the own teacher."""
+        finished = self.step + 1
+        measure = self.recorder.wants(finished)
+        now = self.schedule.at(self.step)
+        result = self.engine.train_step(batch, now, self.clock, measure=measure, asked=asked)
+        self.step = finished
+        self.count_skipped(result)
+        if measure:
+            self.measured(result, batch)
+        due = time.monotonic() - self.saved_at > 60 * self.config.output.checkpoint_minutes
+        stop, save = self.agreed(bool(self.asked_to_stop or self.failure), due, now=measure)
+        aside = time.perf_counter()
+        if stop or save or self.is_due(finished):
+            self.once_in_a_while(finished, must_save=stop or save)
+            self.saved_at = time.monotonic()
+        self.logged_at = time.perf_counter() if measure else self.logged_at + time.perf_counter() - aside
+        self.over = stop or finished >= (self.config.steps or 0)
+
+    def halt(self, why: str) -> None:
+        """End here, saved."""
+        self.asked_to_stop, self.over = why, True
+        if not is_checkpoint(self.step, self.config.steps or 0, self.config.output):
+            self.once_in_a_while(self.step, must_save=True)
+
+    def measured(self, result: StepResult, batch: Batch) -> None:
+        """A line of metrics, and one for the terminal."""
+        passed, steps = time.perf_counter() - self.logged_at, self.step - self.logged_step
+        self.seconds += passed
+        row = self.log(result, batch, self.clock, steps, passed)
+        self.logged_step = self.step
+        left = ((self.config.steps or 0) - self.step) * passed / max(self.recorder.log_every, 1)
+        self.progress.update(self.step, row["loss"], row["images_per_second"], left, self.diagnosis.verdict.name)
 
     def announce_phase(self) -> None:
         """An event where a phase of several begins, with what it changes."""
@@ -172,8 +200,12 @@ class Loop:
     def signals(self, result: StepResult, batch: Batch) -> Signals:
         engine, targets, losses = self.engine, result.targets, result.losses
         backbone = engine.teacher.backbone
-        attention = None
-        assert targets.patches is not None, "a measured step asks for patches"
+        attention, cls, patches = None, targets.cls, targets.patches
+        if self.distilled:  # who gave the targets never changes: features are those of the student's own teacher
+            with torch.no_grad(), engine.autocast():
+                seen = engine.teacher([batch.globals])
+            cls, patches = seen.cls, seen.patches()
+        assert patches is not None, "a measured step asks for patches"
         if self.recorder.wants_heavy(self.step) and backbone.has_attention:
             with torch.no_grad():
                 attention = backbone.attention(batch.globals[0, :ATTENDED])[:, :, 0, 1 + backbone.registers :]
@@ -187,9 +219,9 @@ class Loop:
             student_logits=losses.student_logits,
             teacher_temperature=result.now.teacher_temperature,
             student_temperature=result.now.student_temperature,
-            teacher_cls=targets.cls,
+            teacher_cls=cls,
             student_cls=losses.student_cls,
-            teacher_patches=targets.patches,
+            teacher_patches=patches,
             centre=centre,
             previous_centre=previous,
             teacher_attention=attention,
@@ -230,7 +262,7 @@ class Loop:
         if not found or self.writer is None:
             return
         if self.step == 0:
-            self.writer.update(baselines=self.evaluator.baselines(found))
+            self.writer.update(baselines=self.evaluator.baselines(found) | self.references)
         self.event("evaluation", **found)
         self.writer.metric({"step": self.step, "seconds": self.seconds, **found})
 
@@ -264,25 +296,6 @@ class Loop:
         if self.writer is not None:
             self.writer.event(kind, self.step, **fields)
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM end the run after the step in hand, with a checkpoint; a second Ctrl-C ends it at once."""
-
-        def ask(number: int, _: object) -> None:
-            if self.asked_to_stop:
-                raise KeyboardInterrupt
-            self.asked_to_stop = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-
-        try:
-            before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not the main thread: somebody else listens
-            before = {}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     def agreed(self, stop: bool, save: bool, *, now: bool) -> tuple[bool, bool]:
         """What any rank wants, all ranks do; several ranks ask each other only at logged steps."""
         if parallel.world_size() == 1:
@@ -294,8 +307,10 @@ class Loop:
         ).tolist()
         return bool(wishes[0]), bool(wishes[1])
 
-    def ended(self, steps: int) -> str:
-        status = "failed" if self.failure else "finished" if self.step >= steps else "stopped"
+    def ended(self) -> str:
+        """Write down how it ended, and let go of the run."""
+        self.progress.close()
+        status = "failed" if self.failure else "finished" if self.step >= (self.config.steps or 0) else "stopped"
         why = {"failed": self.failure, "stopped": self.asked_to_stop or "another rank was asked to stop"}.get(
             status, ""
         )
@@ -322,3 +337,31 @@ def begin_probes(writer: RunWriter, evaluator: Evaluator, config: TrainConfig) -
     """Store the fixed images before the first probe."""
     with writer.published_file(PROBE_IMAGES) as path:
         save_images(path, evaluator.test.first(config.output.probe_images))
+
+
+@runtime_checkable
+class Stoppable(Protocol):
+    """What can be asked to stop."""
+
+    asked_to_stop: str
+    """Who asked; empty while nobody has."""
+
+
+@contextmanager
+def listening(run: Stoppable) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end the run after the step in hand, with a checkpoint; a second Ctrl-C ends it at once."""
+
+    def ask(number: int, _: object) -> None:
+        if run.asked_to_stop:
+            raise KeyboardInterrupt
+        run.asked_to_stop = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+
+    try:
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not the main thread: somebody else listens
+        before = {}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -5,11 +5,46 @@ Each collective returns a new tensor and writes to none of its arguments."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+_together: dist.ProcessGroup | None = None
+"""The ranks that train one student; None stands for all of them."""
+
+
+def together() -> dist.ProcessGroup | None:
+    """Who this module speaks of when it says all ranks: those of `join`, by default really all."""
+    return _together
+
+
+def join(group: dist.ProcessGroup | None) -> None:
+    """From now on this process trains with these ranks alone (several students at once, each on its share)."""
+    global _together
+    _together = group
+
+
+def group_of(ranks: list[int]) -> dist.ProcessGroup | None:
+    """A group to `join`; every process has to ask for every group, in the same order.  None where they are all."""
+    if len(ranks) == dist.get_world_size():
+        return None
+    group = dist.new_group(ranks)
+    return group if isinstance(group, dist.ProcessGroup) else None  # a number where this process is no member
+
+
+@contextmanager
+def everyone() -> Iterator[None]:
+    """Within, all ranks are really all."""
+    before = together()
+    join(None)
+    try:
+        yield
+    finally:
+        join(before)
 
 
 def active() -> bool:
@@ -17,16 +52,22 @@ def active() -> bool:
 
 
 def world_size() -> int:
-    return dist.get_world_size() if active() else 1
+    return dist.get_world_size(_together) if active() else 1
 
 
 def rank() -> int:
-    return dist.get_rank() if active() else 0
+    return dist.get_rank(_together) if active() else 0
 
 
 def is_writer() -> bool:
     """Only this process writes the run directory."""
     return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for each other."""
+    if active():
+        dist.barrier(group=_together)
 
 
 def start(device: torch.device) -> None:
@@ -36,6 +77,7 @@ def start(device: torch.device) -> None:
 
 
 def stop() -> None:
+    join(None)
     if active():
         dist.destroy_process_group()
 
@@ -44,7 +86,7 @@ def global_sum(x: Tensor) -> Tensor:
     if world_size() == 1:
         return x
     total = x.clone()
-    dist.all_reduce(total)
+    dist.all_reduce(total, group=_together)
     return total
 
 
@@ -57,7 +99,7 @@ def global_max(x: Tensor) -> Tensor:
     if world_size() == 1:
         return x
     largest = x.clone()
-    dist.all_reduce(largest, op=dist.ReduceOp.MAX)
+    dist.all_reduce(largest, op=dist.ReduceOp.MAX, group=_together)
     return largest
 
 
@@ -84,5 +126,5 @@ def gather(x: Tensor, dim: int = 0) -> Tensor:
     if world_size() == 1:
         return x
     parts = [torch.empty_like(x) for _ in range(world_size())]
-    dist.all_gather(parts, x.contiguous())
+    dist.all_gather(parts, x.contiguous(), group=_together)
     return torch.cat(parts, dim)

@@ -80,6 +80,37 @@ def gallery() -> TrainConfig:
     )
 
 
+def tiny_student() -> TrainConfig:
+    """A student for `tiny`, of a quarter of its weights: distilled, not trained alone.  What it reaches: see LOG.md.
+
+    dino-lab distill --teacher lab/gallery/dino_shapes --students tiny_student tiny_convnext --out runs/distilled"""
+    base = tiny()
+    return replace(
+        base,
+        recipe="tiny_student",
+        steps=300,
+        batch_size=32,
+        crops=replace(base.crops, local_crops=2),
+        backbone=Backbone(patch=8, dim=48, depth=4, heads=3, registers=4, drop_path=0.0),
+        head=replace(base.head, hidden=256),
+        objective=Dino(),
+        schedules=replace(base.schedules, momentum=(0.99, 1.0), last_layer_frozen=0.0),
+        evaluation=replace(base.evaluation, every=50),
+    )
+
+
+def tiny_convnext() -> TrainConfig:
+    """A small ConvNeXt beside `tiny_student`: crops four times as large, so that strides of 32 px make as many positions.
+
+    The same command; see there."""
+    base = tiny_student()
+    crops = replace(base.crops, global_size=192, local_size=96, blur_sigma=(0.4, 4.0))
+    backbone = Backbone(name="test_convnext", patch=32, drop_path=0.0)
+    return replace(
+        base, recipe="tiny_convnext", crops=crops, backbone=backbone, evaluation=replace(base.evaluation, size=256)
+    )
+
+
 def vits16_dino() -> TrainConfig:
     """ViT-S/16 as in the released code's first example: 100 epochs, batch 512, 8 GPUs.  k-NN 69.3 %, linear 74.0 % (README).
 
@@ -473,7 +504,7 @@ def tiny_dinov3_gram() -> TrainConfig:
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe
     for recipe in (
-        *(tiny, gallery, vits16_dino, vits16_dino_boost, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino),
+        *(tiny, gallery, tiny_student, tiny_convnext, vits16_dino, vits16_dino_boost, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino),
         *(
             tiny_dinov2,
             tiny_dinov3_gram,

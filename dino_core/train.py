@@ -12,6 +12,8 @@ import secrets
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,21 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
     source = open_source(config.data, split="train")
     config, derived = fit(replace(config, machine=machine), len(source))
     out = Path(out) if out is not None else Path("runs") / agreed_name(config)
+    loop = opened(config, out, source, [*said, *derived], {"derived": derived}, parent=parent)
+    return out, carried_out(loop)
+
+
+def opened(
+    config: TrainConfig,
+    out: Path,
+    source: Source,
+    said: list[str],
+    about: dict[str, Any],
+    *,
+    parent: Parent | None = None,
+    prepare: Callable[[Engine], None] | None = None,
+) -> Loop:
+    """A new run, ready for its first step: `about` is added to run.json, `prepare` may change the engine's state."""
     weights = None
     if config.init.backbone is not None and parent is None:
         config, weights, sentence = continued(config, mask_token=config.masks_patches)
@@ -89,21 +106,27 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
         said.append(begin_from(parent, engine, recorder))
     if parent is None or step == phase.start:
         engine.objective.begin(engine.teacher)
+    if prepare is not None:
+        prepare(engine)
     writer = None
     if parallel.is_writer():
-        about = {**described(config, out, source), "derived": derived, "parent": parent.as_json() if parent else None}
+        about = {**described(config, out, source), **about, "parent": parent.as_json() if parent else None}
         if parent is not None:
             about["baselines"] = read_run(parent.run).get("baselines", {})
         writer = RunWriter(out, about, to_json(config))
         begin_probes(writer, evaluator, config)
         writer.event("started", step, parent=about["parent"])
-        announce(config, out, [*said, *derived], new=True)
-    status = train_on(config, out, engine, recorder, source, evaluator, writer, step=step)
-    return out, status
+        announce(config, out, said, new=True)
+    return looping(config, out, engine, recorder, source, evaluator, writer, step=step)
 
 
 def resume(run: Path) -> str:
     """Go on from the last whole checkpoint, as if never stopped; how it ended."""
+    return carried_out(reopened(run))
+
+
+def reopened(run: Path) -> Loop:
+    """A run as it was at its last whole checkpoint, ready for the next step."""
     config, about = read_config(run), read_run(run)
     parallel.start(torch.device(config.machine.device or "cpu"))
     step = checkpoint.newest_state(run)
@@ -140,7 +163,7 @@ def resume(run: Path) -> str:
             begin_probes(writer, evaluator, config)
         writer.event("resumed", step)
         announce(config, run, said, new=False)
-    return train_on(config, run, engine, recorder, source, evaluator, writer, step=step, seconds=seconds)
+    return looping(config, run, engine, recorder, source, evaluator, writer, step=step, seconds=seconds)
 
 
 def begin_from(parent: Parent, engine: Engine, recorder: Recorder) -> str:
@@ -218,7 +241,11 @@ def build_networks(
         torch.set_num_threads(1)
     wrapped: torch.nn.Module = student
     if parallel.active() and config.machine.parallel == "ddp":
-        wrapped = DistributedDataParallel(student, device_ids=[device.index] if device.type == "cuda" else None)
+        wrapped = DistributedDataParallel(
+            student,
+            device_ids=[device.index] if device.type == "cuda" else None,
+            process_group=parallel.together(),
+        )
     return student, wrapped, teacher
 
 
@@ -264,10 +291,15 @@ def shard(network: Network, device: torch.device, *, reshard: bool = True) -> No
 
 
 def shard_backbone(backbone: Backbone, device: torch.device, *, reshard: bool = True) -> DeviceMesh:
-    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
     from torch.distributed.fsdp import register_fsdp_forward_method
 
-    mesh = init_device_mesh(device.type, (parallel.world_size(),))
+    group = parallel.together()
+    mesh = (
+        init_device_mesh(device.type, (parallel.world_size(),))
+        if group is None
+        else DeviceMesh.from_group(group, device.type)
+    )
     for part in (*backbone.blocks(), backbone):
         shard_unit(part, mesh, reshard)
     register_fsdp_forward_method(backbone, "attention")
@@ -288,7 +320,7 @@ def reshard_without_gradient(unit: Any, *_: Any) -> None:
         unit.reshard()
 
 
-def train_on(
+def looping(
     config: TrainConfig,
     out: Path,
     engine: Engine,
@@ -299,8 +331,8 @@ def train_on(
     *,
     step: int,
     seconds: float = 0.0,
-) -> str:
-    """Run the loop from `step`; whatever ends it is written down."""
+) -> Loop:
+    """The loop that goes on from `step`."""
 
     @functools.cache
     def loader(batch_size: int) -> Loader:
@@ -334,17 +366,30 @@ def train_on(
         step=step,
         seconds=seconds,
     )
-    try:
+    return loop
+
+
+def carried_out(loop: Loop) -> str:
+    """Train to the end; how it ended."""
+    with written_down(loop):
         status = loop.run()
-    except BaseException as error:
-        if writer is not None:
-            writer.event("failed", loop.step, why=f"{type(error).__name__}: {error}")
-            writer.update(status="failed")
-            writer.close()
-        raise
     if parallel.is_writer():
-        farewell(status, loop, out)
+        farewell(status, loop, loop.path)
     return status
+
+
+@contextmanager
+def written_down(*loops: Loop) -> Iterator[None]:
+    """Whatever ends the runs inside is written into them."""
+    try:
+        yield
+    except BaseException as error:
+        for loop in loops:
+            if loop.writer is not None:
+                loop.writer.event("failed", loop.step, why=f"{type(error).__name__}: {error}")
+                loop.writer.update(status="failed")
+                loop.writer.close()
+        raise
 
 
 def per_rank(config: TrainConfig) -> int:

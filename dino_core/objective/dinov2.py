@@ -56,7 +56,7 @@ class DinoV2(Dino):
 
     def losses(self, student: nn.Module, batch: Batch, targets: Targets, now: Now) -> Losses:
         crops = [views for views in (batch.globals, batch.locals) if len(views)]
-        output = student(crops, patches=1, masks=batch.masks, chosen=batch.masked)
+        output = student(crops, patches=1, masks=batch.masks if self.ibot.hide else None, chosen=batch.masked)
         terms, figures = self.across_views(output, batch, targets, now)
         terms |= self.within_views(output, batch, targets, now)
         return Losses(terms, output.logits, output.cls, output.patches(), figures)

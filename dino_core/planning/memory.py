@@ -105,6 +105,7 @@ def activations(
     With `checkpointing` what is inside blocks comes back a block at a time."""
     step = step_of(config, model)
     total, largest = head_saved(model.head, images * step.rows, narrow), 0.0
+    total += head_saved(model.patch_head or model.head, images * step.masked, narrow) if step.masked else 0
     for look in step.student:
         saved = model.cost.saved(look.size, look.patches, narrow)
         count = images * look.crops
@@ -120,10 +121,10 @@ def activations(
 def logits(config: TrainConfig, model: Model, images: float | int, accumulate: int, narrow: int) -> float | int:
     """Student: logits, in float32 and divided by the temperature, their log-softmax, and the gradient of one of these;
     accumulated parts leave their logits.  Teacher: logits and targets."""
-    step, prototypes = step_of(config, model), model.head.prototypes.directions.shape[0]
-    student = step.rows * images * prototypes * (narrow + 3 * WIDE / accumulate)
-    teacher = step.teacher_rows * images * prototypes * (narrow + WIDE)
-    return student + teacher
+    step = step_of(config, model)
+    width, patch_width = (len(head.prototypes.directions) for head in (model.head, model.patch_head or model.head))
+    student, teacher = (rows * width + step.masked * patch_width for rows in (step.rows, step.teacher_rows))
+    return images * (student * (narrow + 3 * WIDE / accumulate) + teacher * (narrow + WIDE))
 
 
 def ways(config: TrainConfig, model: Model, gpus: int) -> list[Way]:

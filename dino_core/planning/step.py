@@ -32,14 +32,13 @@ class Model:
 
     backbone: Backbone
     head: Head
+    patch_head: Head | None
     cost: Cost
 
     @property
     def parameters(self) -> dict[str, int]:
-        return {
-            "backbone": sum(p.numel() for p in self.backbone.parameters()),
-            "head": sum(p.numel() for p in self.head.parameters()),
-        }
+        parts = {"backbone": self.backbone, "head": self.head, "patch_head": self.patch_head}
+        return {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items() if part is not None}
 
     @property
     def total(self) -> int:
@@ -47,12 +46,16 @@ class Model:
 
     @property
     def matrices(self) -> int:
-        return matrices(self.backbone) + matrices(self.head)
+        return sum(matrices(part) for part in (self.backbone, *self.heads))
+
+    @property
+    def heads(self) -> list[Head]:
+        return [self.head] if self.patch_head is None else [self.head, self.patch_head]
 
     @property
     def largest_unit(self) -> int:
         """Weights that are gathered together: a block, or the head."""
-        units = [*self.backbone.blocks(), self.head]
+        units = [*self.backbone.blocks(), *self.heads]
         return max(sum(p.numel() for p in unit.parameters()) for unit in units)
 
     @property
@@ -63,8 +66,9 @@ class Model:
 
 def model_of(config: TrainConfig) -> Model:
     with torch.device("meta"):
-        backbone = build_backbone(config.backbone, config.image_size)
-        return Model(backbone, Head(backbone.dim, config.head), cost_of(backbone))
+        backbone = build_backbone(config.backbone, config.image_size, mask_token=config.hides_patches)
+        patch_head = None if config.patch_head is None else Head(backbone.dim, config.patch_head)
+        return Model(backbone, Head(backbone.dim, config.head), patch_head, cost_of(backbone))
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,8 @@ class Step:
 
     teacher: tuple[Look, ...]
     student: tuple[Look, ...]
+    masked: float
+    """Patches of an image's global crops that go through a head, on average."""
 
     @property
     def rows(self) -> int:
@@ -85,16 +91,19 @@ class Step:
 
 
 def step_of(config: TrainConfig, model: Model) -> Step:
-    """DINO: the teacher looks at the global crops, the student at all; both are asked for class tokens alone."""
+    """The teacher looks at the global crops, the student at all; with iBOT both are asked for the patches of global crops."""
     crops = config.crops
     for size in (crops.global_size, crops.local_size if crops.local_crops else crops.global_size):
         if model.backbone.has_attention and size % model.backbone.patch:
             raise ConfigError(
                 f"crops of {size} px can't be cut into patches of {model.backbone.patch} px; use a multiple."
             )
-    whole = Look(crops.global_crops, crops.global_size, patches=False)
+    whole, masked = Look(crops.global_crops, crops.global_size, patches=config.masks_patches), 0.0
+    if config.masks_patches:
+        patches = (crops.global_size // model.backbone.patch) ** 2
+        masked = crops.global_crops * patches * config.ibot.mask_share * sum(config.ibot.mask_ratio) / 2
     small = Look(crops.local_crops, crops.local_size, patches=False)
-    return Step((whole,), (whole, small) if crops.local_crops else (whole,))
+    return Step((whole,), (whole, small) if crops.local_crops else (whole,), masked)
 
 
 def flops(config: TrainConfig, model: Model, *, checkpointing: bool) -> dict[str, float]:
@@ -115,8 +124,9 @@ def flops(config: TrainConfig, model: Model, *, checkpointing: bool) -> dict[str
     teacher, student = of(step.teacher), of(step.student)
     whole, local = of(step.student[:1]), of(step.student[1:])
     again = sum(model.cost.recomputed(look.size, look.patches) * look.crops * batch for look in step.student)
-    teacher_head = head_flops(model.head, step.teacher_rows * batch)
-    head = head_flops(model.head, step.rows * batch)
+    patches = head_flops(model.patch_head or model.head, step.masked * batch)
+    teacher_head = head_flops(model.head, step.teacher_rows * batch) + patches
+    head = head_flops(model.head, step.rows * batch) + patches
     return {
         "teacher: backbone": teacher.embedding + teacher.matrices,
         "teacher: attention": teacher.attention,

@@ -40,6 +40,7 @@ ENGINE = {
     "time/student": Metric("Time: student", "ms", "lower", "The student's forward pass and loss, mean per step."),
     "time/backward": Metric("Time: backward", "ms", "lower", "The gradients, mean per step."),
     "time/update": Metric("Time: update", "ms", "lower", "Optimizer, teacher and centre, mean per step."),
+    "time/others": Metric("Time: other students", "ms", None, "Waiting for students that learn beside this one, mean per step."),
     "time/telemetry": Metric("Time: telemetry", "ms", "lower", "Monitors and logging, mean per step."),
     "memory": Metric("Memory", "MiB", "lower", "Largest memory so far: of the GPU, or of the process on a CPU."),
     "skipped_steps": Metric("Skipped steps", "steps", "lower", "Steps left out so far: a number was not finite."),
