@@ -214,6 +214,7 @@ def _together(
     device = loops[0].engine.device
     teacher.to(device)
     teacher.speaks_of_patches = any(config.masks_patches for config in configs)
+    teacher.threads = loops[0].engine.teacher.threads
     for loop in loops:
         loop.distilled = True
     stop = max(config.steps or 0 for config in configs)

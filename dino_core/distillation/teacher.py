@@ -58,9 +58,9 @@ class Teacher(Network):
 
         Tokens travel between ranks, not scores: K prototypes are many more numbers than D features."""
         flat = views.flatten(0, 1)
-        tokens = self.backbone(flat) if self.speaks_of_patches else None
-        cls = (self.backbone.cls(flat) if tokens is None else tokens.cls).unflatten(0, (len(views), -1))
-        patches = None if tokens is None else tokens.patches.unflatten(0, (len(views), -1))
+        tokens = self.run(self.backbone, flat)  # patches too, so that nobody's targets depend on who else wants them
+        cls = tokens.cls.unflatten(0, (len(views), -1))
+        patches = tokens.patches.unflatten(0, (len(views), -1)) if self.speaks_of_patches else None
         with parallel.everyone():
             cls = parallel.gather(cls, 1)
             patches = None if patches is None else parallel.gather(patches, 1)
