@@ -175,13 +175,13 @@ class Init:
     heads: int | None = None
     """Attention heads, where the source does not tell them."""
     frozen: float = 0.1
-    """Share of the run in which the heads learn alone, on the backbone as it came."""
+    """Share of the run in which the heads learn alone, on the backbone as it came; 1 gives it heads that it can teach with."""
     architecture: str | None = None
     """What the source turned out to be; written when the run starts, so that going on needs the source no more."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.frozen < 1:
-            raise ConfigError(f"init.frozen is {self.frozen}; expected a share of the run, 0 <= frozen < 1.")
+        if not 0 <= self.frozen <= 1:
+            raise ConfigError(f"init.frozen is {self.frozen}; expected a share of the run, 0 <= frozen <= 1.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -504,7 +504,18 @@ def tiny_dinov3_gram() -> TrainConfig:
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe
     for recipe in (
-        *(tiny, gallery, tiny_student, tiny_convnext, vits16_dino, vits16_dino_boost, vits8_dino, vitb16_dino, vitb8_dino, resnet50_dino),
+        *(
+            tiny,
+            gallery,
+            tiny_student,
+            tiny_convnext,
+            vits16_dino,
+            vits16_dino_boost,
+            vits8_dino,
+            vitb16_dino,
+            vitb8_dino,
+            resnet50_dino,
+        ),
         *(
             tiny_dinov2,
             tiny_dinov3_gram,

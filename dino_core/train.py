@@ -94,7 +94,7 @@ def opened(
     """A new run, ready for its first step: `about` is added to run.json, `prepare` may change the engine's state."""
     weights = None
     if config.init.backbone is not None and parent is None:
-        config, weights, sentence = continued(config, mask_token=config.masks_patches)
+        config, weights, sentence = continued(config, mask_token=config.hides_patches)
         said.append(sentence)
     elif config.init.backbone is not None and config.init.architecture is None:
         raise ConfigError("a fork begins with its parent's weights; give --init.backbone to a new run.")
@@ -209,7 +209,7 @@ def build_engine(
 
 def networks_of(config: TrainConfig) -> tuple[Any, ...]:
     """What the networks of a phase depend on."""
-    heads = config.head, config.patch_head, config.masks_patches
+    heads = config.head, config.patch_head, config.hides_patches
     return config.backbone, config.init.architecture, heads, config.image_size, config.machine
 
 

@@ -115,6 +115,8 @@ def settled(name: str, config: TrainConfig, teacher: Teacher, source: Source) ->
     """A student's config with prototypes as the teacher has them and the rest fitted to the data."""
     if config.phases:
         raise ConfigError(f"{name} has phases ({config.phases[0].name}, ...); a student has one: leave phases empty.")
+    if config.init.backbone is not None and config.init.architecture is None:
+        raise ConfigError(f"{name} has init.backbone; a student begins with random weights: leave it out.")
     heads = [("head", config.head, teacher.prototypes)]
     if config.patch_head is not None:
         heads.append(("ibot.head", config.patch_head, teacher.patch_prototypes))

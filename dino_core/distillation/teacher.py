@@ -111,8 +111,8 @@ def frozen_teacher(source: str | Path) -> Teacher:
         folder = folder / CHECKPOINTS / step_name(steps[-1])
     if not (folder / "teacher.safetensors").is_file():
         raise CheckpointError(
-            f"{source} has no heads: distillation needs a run of DINO lab or one of its checkpoints, whose heads have been "
-            "trained with it."
+            f"{source} has no heads: distillation needs a run of DINO lab or one of its checkpoints. For a published "
+            "backbone train some first: dino-lab train RECIPE --init.backbone {source} --init.frozen 1."
         )
     network = load_teacher(folder)
     stored = load_file(folder / "teacher.safetensors")

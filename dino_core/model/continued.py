@@ -69,5 +69,5 @@ def check_crops(config: TrainConfig, patch: int, source: str) -> None:
 def first_backbone(config: TrainConfig) -> Backbone:
     """The network of a run, with random weights: that of the weights it continues from, else that of its config."""
     if config.init.architecture is None:
-        return build_backbone(config.backbone, config.image_size, mask_token=config.masks_patches)
-    return for_training(own.as_architecture(config.init.architecture), config.backbone, mask_token=config.masks_patches)
+        return build_backbone(config.backbone, config.image_size, mask_token=config.hides_patches)
+    return for_training(own.as_architecture(config.init.architecture), config.backbone, mask_token=config.hides_patches)
