@@ -15,7 +15,7 @@ from dino_core import checkpoint
 from dino_core.cli import guarded
 from dino_core.commands.distill import main, read_students
 from dino_core.commands.resume import main as resume_command
-from dino_core.config import Backbone, Crops, Head, Ibot, TrainConfig, from_json, to_json
+from dino_core.config import Backbone, Crops, Head, Ibot, Init, TrainConfig, from_json, to_json
 from dino_core.distillation import resume, start
 from dino_core.distillation.sight import Sight, agreed_sight, teachers_sight
 from dino_core.distillation.teacher import frozen_teacher
@@ -385,6 +385,21 @@ def test_a_teacher_that_moved_is_named(pair, tmp_path):
 def test_a_student_of_a_student(pair, tmp_path):
     """The EMA of a student is what its run keeps, and a teacher like any other."""
     assert start(pair / "deeper", {"tiny": student_config(steps=2)}, tmp_path / "next") == {"tiny": "finished"}
+
+
+def test_heads_trained_for_a_published_backbone_make_it_a_teacher(teacher, tmp_path):
+    """`load_backbone` gives no heads; a run that holds the backbone still trains some."""
+    config = small_config(steps=3, init=Init(backbone=str(teacher), frozen=1.0))
+    headed, ended = train(config, tmp_path / "headed")
+    assert ended == "finished"
+    own, before = (
+        load_teacher(run / "checkpoints" / step)
+        for run, step in ((headed, "step_00000003"), (teacher, "step_00000012"))
+    )
+    for key, tensor in before.backbone.state_dict().items():
+        torch.testing.assert_close(own.backbone.state_dict()[key], tensor, msg=key)
+    assert not torch.equal(own.head.mlp[0].weight, before.head.mlp[0].weight)
+    assert start(headed, {"a": student_config(steps=2)}, tmp_path / "out") == {"a": "finished"}
 
 
 def test_students_may_differ_in_all_that_the_teacher_does_not_see():
