@@ -507,8 +507,6 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         *(
             tiny,
             gallery,
-            tiny_student,
-            tiny_convnext,
             vits16_dino,
             vits16_dino_boost,
             vits8_dino,
@@ -524,6 +522,8 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
             vitg14_dinov2,
             vitl16_dinov3_im1k,
             vit7b16_dinov3,
+            tiny_student,
+            tiny_convnext,
         ),
     )
 }
