@@ -9,7 +9,18 @@ from pathlib import Path
 
 from benchmarks.report import RESULTS, goals_table, machine, table, write
 
-BENCHMARKS = ("step", "distillation", "telemetry", "crops", "diagnosis", "neighbour", "latency", "gpu")
+BENCHMARKS = (
+    "step",
+    "attention",
+    "distillation",
+    "telemetry",
+    "crops",
+    "diagnosis",
+    "neighbour",
+    "latency",
+    "help",
+    "gpu",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:

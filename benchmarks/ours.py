@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.setting import Setting, crops
-from dino_core.config import TrainConfig, to_json
+from dino_core.config import Machine, TrainConfig, to_json
 from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import Source, open_source
@@ -20,7 +20,7 @@ from dino_core.engine import Engine
 from dino_core.evaluation.during import Evaluator
 from dino_core.fit import fit
 from dino_core.loop import Loop
-from dino_core.machine import choose
+from dino_core.machine import Precision, choose
 from dino_core.objective import Losses
 from dino_core.rundir.write import RunWriter
 from dino_core.schedules import Schedule
@@ -31,9 +31,9 @@ from dino_core.telemetry.recorder import Recorder
 from dino_core.train import build_engine, described
 
 
-def training_step(s: Setting) -> Callable[[], float]:
+def training_step(s: Setting, precision: Precision = "fp32") -> Callable[[], float]:
     """`Engine.train_step` on the same batch again and again, without telemetry."""
-    config = s.config()
+    config = s.config(Machine(device="cpu", precision=precision))
     engine, schedule = build_engine(config), Schedule(config)
     batch, clock, steps = batch_of(s), Stopwatch(engine.device), itertools.count(200)
     return lambda: float(engine.train_step(batch, schedule.at(next(steps)), clock).losses.total)

@@ -1,6 +1,7 @@
 """A training step: ours as `dino-lab train` runs it, one from lightly's parts, and a plain loop.
 
-The same model, crops, batch, precision and number of threads, each in a process of its own, in turns."""
+The same model, crops, batch, precision and number of threads, each in a process of its own, in turns: in float32, and in bf16
+where the trainer would choose it on this machine."""
 
 from __future__ import annotations
 
@@ -10,11 +11,14 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import goal, threads
 from benchmarks.setting import Setting, crops, setting
 from benchmarks.worker import Turn, Worker, ratio, rounds, seconds
+
+if TYPE_CHECKING:
+    from dino_core.machine import Precision
 
 CONTESTANTS = {
     "ours": "ours",
@@ -25,37 +29,52 @@ CONTESTANTS = {
 """Names and functions."""
 
 
-def ours(quick: bool) -> Callable[[], float]:
+def ours(quick: bool, precision: Precision = "fp32") -> Callable[[], float]:
     from dino_core.machine import be_a_good_neighbour
 
     be_a_good_neighbour()  # as the trainer does, before torch is imported
     from benchmarks.ours import training_step
 
-    return training_step(setting(quick))
+    return training_step(setting(quick), precision)
 
 
-def lightly(quick: bool) -> Callable[[], float]:
+def lightly(quick: bool, precision: Precision) -> Callable[[], float]:
     from benchmarks.rivals import Lightly
 
-    return _stepping(Lightly(setting(quick)), quick)
+    return _stepping(Lightly(setting(quick)), quick, precision)
 
 
-def lightly_by_view(quick: bool) -> Callable[[], float]:
+def lightly_by_view(quick: bool, precision: Precision) -> Callable[[], float]:
     """As lightly's examples have it: one forward a view."""
     from benchmarks.rivals import Lightly
 
-    return _stepping(Lightly(setting(quick), by_view=True), quick)
+    return _stepping(Lightly(setting(quick), by_view=True), quick, precision)
 
 
-def plain(quick: bool) -> Callable[[], float]:
+def plain(quick: bool, precision: Precision) -> Callable[[], float]:
     from benchmarks.rivals import Plain
 
-    return _stepping(Plain(setting(quick)), quick)
+    return _stepping(Plain(setting(quick)), quick, precision)
 
 
-def _stepping(rival: Any, quick: bool) -> Callable[[], float]:
+def _stepping(rival: Any, quick: bool, precision: Precision) -> Callable[[], float]:
+    import torch
+
     large, small = crops(setting(quick))
-    return lambda: rival.step(large, small)
+
+    def step() -> float:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            return rival.step(large, small)
+
+    return step
+
+
+def chosen(quick: bool) -> Callable[[], float]:
+    """1 where the trainer would choose bf16 on this machine, else 0."""
+    from dino_core.config import Machine
+    from dino_core.machine import choose
+
+    return lambda: float(choose(Machine(device="cpu"))[0].precision == "bf16")
 
 
 def peak(quick: bool) -> Callable[[], float]:
@@ -77,32 +96,47 @@ def peak(quick: bool) -> Callable[[], float]:
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    count, calls = (2, 1) if quick else (6, 3)
-    names = [name for name in CONTESTANTS if "lightly" not in name or find_spec("lightly") is not None]
-    with ExitStack() as stack:
-        workers = {
-            name: stack.enter_context(
-                Worker(f"benchmarks.step:{CONTESTANTS.get(name, name)}", {"quick": quick}, threads=threads())
-            )
-            for name in (*names, "peak")
-        }
-        turns = rounds(workers, count, calls, warm_up=2)
-    peaks = [turn.said for turn in turns.pop("peak")]
-    found = {name: compared(setting(quick), t, turns["ours"], peaks) for name, t in turns.items()}
-    times = {name: each["times_as_long_as_ours"] for name, each in found.items()}
-    rivals = min(each["peak_mib"] for name, each in found.items() if name != "ours")
+    with Worker("benchmarks.step:chosen", {"quick": quick}, threads=threads()) as worker:
+        fast: Precision = "bf16" if worker.turn(1).said else "fp32"
+    precisions: list[Precision] = ["fp32", "bf16"] if fast == "bf16" or quick else ["fp32"]
+    runs = {precision: in_turns(quick, precision) for precision in precisions}
+    peaks = [peak for run in runs.values() for peak in run["peaks"]]
     return {
         "work": {"gflop_per_step": setting(quick).flops / 1e9, "counted": "the plain loop's, for all contestants"},
         "peak_gflops": statistics.median(peaks) / 1e9,
-        "contestants": found,
-        "goals": [
-            goal("ours, share of the float32 matmul peak", found["ours"]["share_of_peak"], at_least=0.70),
-            goal("lightly's parts take as long as ours ×", times.get("lightly"), at_least=1.2),
-            goal("lightly's parts, view by view, ×", times.get("lightly, view by view"), at_least=1.2),
-            goal("the plain loop takes as long as ours ×", times["plain"], at_least=1.2),
-            goal("our peak memory over the least of theirs", found["ours"]["peak_mib"] / rivals, at_most=1.0),
-        ],
+        "trainer_chooses": fast,
+        "precisions": {precision: run["contestants"] for precision, run in runs.items()},
+        "goals": [each for precision, run in runs.items() for each in goals(precision, run["contestants"])],
     }
+
+
+def in_turns(quick: bool, precision: Precision) -> dict[str, Any]:
+    """All contestants in one precision, and what the machine's float32 products reach meanwhile."""
+    count, calls = (2, 1) if quick else (6, 3)
+    names = [name for name in CONTESTANTS if "lightly" not in name or find_spec("lightly") is not None]
+    with ExitStack() as stack:
+        workers = {}
+        for name in (*names, "peak"):
+            given = {"quick": quick} | ({} if name == "peak" else {"precision": precision})
+            target = f"benchmarks.step:{CONTESTANTS.get(name, name)}"
+            workers[name] = stack.enter_context(Worker(target, given, threads=threads()))
+        turns = rounds(workers, count, calls, warm_up=2)
+    peaks = [turn.said for turn in turns.pop("peak")]
+    found = {name: compared(setting(quick), t, turns["ours"], peaks) for name, t in turns.items()}
+    return {"contestants": found, "peaks": peaks}
+
+
+def goals(precision: Precision, found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    times = {name: each["times_as_long_as_ours"] for name, each in found.items()}
+    rivals = min(each["peak_mib"] for name, each in found.items() if name != "ours")
+    of = f"{precision}: "
+    return [
+        goal(of + "ours, share of the float32 matmul peak", found["ours"]["share_of_peak"], at_least=0.70),
+        goal(of + "lightly's parts take as long as ours ×", times.get("lightly"), at_least=1.2),
+        goal(of + "lightly's parts, view by view, ×", times.get("lightly, view by view"), at_least=1.2),
+        goal(of + "the plain loop takes as long as ours ×", times["plain"], at_least=1.2),
+        goal(of + "our peak memory over the least of theirs", found["ours"]["peak_mib"] / rivals, at_most=1.0),
+    ]
 
 
 def compared(s: Setting, turns: list[Turn], ours: list[Turn], peaks: list[float]) -> dict[str, Any]:
@@ -120,15 +154,16 @@ def compared(s: Setting, turns: list[Turn], ours: list[Turn], peaks: list[float]
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:
-    head = ["training step", "s/step", "images/s", "of matmul peak", "times ours", "peak MiB"]
+    head = ["training step", "s/step", "images/s", "of float32 peak", "times ours", "peak MiB"]
     return [head] + [
         [
-            name,
+            f"{name}, {precision}",
             f"{found['seconds']:.3f}",
             f"{found['images_per_second']:.1f}",
             f"{100 * found['share_of_peak']:.0f} %",
             f"{found['times_as_long_as_ours']:.2f}",
             f"{found['peak_mib']:.0f}",
         ]
-        for name, found in result["contestants"].items()
+        for precision, contestants in result["precisions"].items()
+        for name, found in contestants.items()
     ]

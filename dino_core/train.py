@@ -41,6 +41,7 @@ from dino_core.model import Backbone, Head, Network  # noqa: E402
 from dino_core.model.abreast import can_share  # noqa: E402
 from dino_core.model.continued import continued, first_backbone  # noqa: E402
 from dino_core.model.recomputing import recompute  # noqa: E402
+from dino_core.model.unfused import attend_in_products, fused_is_slower  # noqa: E402
 from dino_core.objective import Objective, build_objective  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
 from dino_core.progress import say  # noqa: E402
@@ -228,6 +229,8 @@ def build_networks(
     machine = config.machine
     for network in (student, teacher):
         network.to(device)
+        if fused_is_slower(device, machine.precision):
+            attend_in_products(network)
     if machine.checkpointing:
         recompute(student.backbone)
     if machine.parallel == "fsdp" and parallel.active():

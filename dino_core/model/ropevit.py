@@ -19,6 +19,7 @@ from dino_core.model.backbone import Backbone, layer_of, patch_grid
 from dino_core.model.residual import added, depth_of
 from dino_core.model.rotary import Rotary, rotated
 from dino_core.model.tokens import Tokens
+from dino_core.model.unfused import in_products
 
 FeedForward = Literal["mlp", "swiglu", "geglu"]
 
@@ -36,6 +37,8 @@ class Attention(nn.Module):
         self.heads = heads
         self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
+        self.fused_attn = True
+        """By one kernel; else in products (`dino_core.model.unfused`)."""
         self.register_buffer("bias_mask", key_bias_mask(dim) if qkv_bias and masked_key_bias else None)
 
     def forward(
@@ -43,7 +46,8 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "B _ D"]:
         """What the first `asking` tokens get, by default all of them."""
         q, k, v = self.queries_keys_values(x, table, asking)
-        return self.proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        attend = F.scaled_dot_product_attention if self.fused_attn else in_products
+        return self.proj(attend(q, k, v).transpose(1, 2).flatten(2))
 
     def rows(self, x: Float[Tensor, "B Q D"], table: Float[Tensor, "2 N d"]) -> Float[Tensor, "B H Q Q"]:
         """softmax(q kᵀ / √d)"""

@@ -17,6 +17,7 @@ from timm.layers import set_fused_attn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report, worker
+from benchmarks.__main__ import BENCHMARKS
 from benchmarks.ours import batch_of
 from benchmarks.pipelines import PIPELINES
 from benchmarks.rivals import Lightly, Plain
@@ -42,7 +43,9 @@ def run(name: str, folder: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "keys"),
     [
-        ("step", {"work", "peak_gflops", "contestants"}),
+        ("step", {"work", "peak_gflops", "trainer_chooses", "precisions"}),
+        ("attention", {"seconds"}),
+        ("help", {"seconds"}),
         ("telemetry", {"every", "cost"}),
         ("crops", {"images", "images_per_second", "times_as_long_as_ours"}),
         ("neighbour", {"seconds_per_step"}),
@@ -73,7 +76,7 @@ def test_an_unknown_benchmark_is_refused_with_the_choices() -> None:
     command = [sys.executable, "-m", "benchmarks", "speed"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert "no benchmark 'speed'. Benchmarks: step, telemetry, crops" in done.stderr
+    assert f"no benchmark 'speed'. Benchmarks: {', '.join(BENCHMARKS)}." in done.stderr
 
 
 def test_the_counted_arithmetic_is_that_of_the_plain_loop() -> None:

@@ -121,8 +121,8 @@ def test_what_cannot_be_continued_from_is_said(tmp_path: Path) -> None:
     convnext = published("dinov3 convnext", tmp_path)
     with pytest.raises(ConfigError, match="has no patches to mask"):
         continued(small_config(init=Init(backbone=str(convnext))), mask_token=True)
-    with pytest.raises(ConfigError, match=r"init\.frozen is 1\.0"):
-        Init(frozen=1.0)
+    with pytest.raises(ConfigError, match=r"init\.frozen is 1\.1"):
+        Init(frozen=1.1)
 
 
 def test_hidden_patches_get_a_token_where_the_source_has_none(tmp_path: Path) -> None:
