@@ -8,12 +8,10 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 # Read by Gradio and huggingface_hub when they are imported: nothing is to leave this machine.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -22,66 +20,22 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
+from starlette.concurrency import run_in_threadpool
 
-from dino_core.errors import DinoError, RunError
-from dino_core.rundir import read
-from lab import frames
-from lab.follow import glance
-from lab.run import Network, Run
+from dino_core.errors import DinoError
+from lab.answers import House
+from lab.shelf import Shelf
 from lab.worker import Worker
 
 STATIC = Path(__file__).parent.parent / "lab" / "static"
-LOOK_AGAIN = 2.0
-"""Seconds between searches for new runs."""
+LARGEST_BODY = 24 * 2**20
+"""Bytes that may be handed in at once: a photograph, not a video."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; "
     "frame-ancestors 'self'"
 )
 """The browser itself sees to it that the page asks nobody else for anything."""
-OPEN_RUNS = 8
-"""How many runs' histories are held in memory."""
-
-
-class Shelf:
-    """The runs below some folders, by opaque names."""
-
-    def __init__(self, folders: Iterable[Path]) -> None:
-        self.folders = [Path(folder) for folder in folders]
-        self._lock = threading.Lock()
-        self._paths: dict[str, Path] = {}
-        self._open: dict[str, Run] = {}
-        self._looked = -1e9
-
-    def listing(self) -> list[dict[str, Any]]:
-        """All runs, newest first, recorded (gallery) ones last."""
-        rows = []
-        for name, path in self._found().items():
-            try:
-                rows.append({"id": name, **glance(path)})
-            except (DinoError, OSError):
-                continue
-        return sorted(rows, key=lambda row: row["gallery"])
-
-    def run(self, name: str) -> Run:
-        """A run by its name; RunError for any other text."""
-        path = self._found().get(name) or self._found(again=True).get(name)
-        if path is None:
-            raise RunError("there is no such run below the folders this lab was given.")
-        with self._lock:
-            run = self._open.pop(name, None) or Run(path)
-            self._open[name] = run
-            while len(self._open) > OPEN_RUNS:
-                del self._open[next(iter(self._open))]
-        return run
-
-    def _found(self, again: bool = False) -> dict[str, Path]:
-        with self._lock:
-            if again or time.monotonic() - self._looked > LOOK_AGAIN:
-                found = [path.resolve() for folder in self.folders for path in read.find_runs(folder)]
-                self._paths = {hashlib.sha256(str(path).encode()).hexdigest()[:12]: path for path in found}
-                self._looked = time.monotonic()
-            return self._paths
 
 
 def host_of(header: str) -> str:
@@ -128,21 +82,21 @@ def plotly_file() -> Path:
     return Path(found.origin).parent / "package_data" / "plotly.min.js"
 
 
-def build(folders: Iterable[Path], *, host: str = "127.0.0.1", port: int = 7860) -> FastAPI:
+def build(folders: Iterable[Path], *, host: str = "127.0.0.1", port: int = 7860, read_only: bool = False) -> FastAPI:
     """The whole application: files, data, page."""
     import gradio
 
     from apps.observatory import HEAD, page
 
-    shelf, worker = Shelf(folders), Worker()
+    house = House(Shelf(folders), Worker(), read_only=read_only)
 
     @asynccontextmanager
     async def living(app: FastAPI) -> Any:
         yield
-        worker.close()
+        house.worker.close()
 
     app = FastAPI(title="DINO lab", docs_url=None, redoc_url=None, openapi_url=None, lifespan=living)
-    app.state.shelf, app.state.worker = shelf, worker
+    app.state.house = house
     allowed = {"127.0.0.1", "localhost", "::1"} | ({host.lower()} if host not in ("0.0.0.0", "::") else _own_names())
     app.add_middleware(OnlyKnownHosts, allowed=frozenset(allowed))
 
@@ -151,7 +105,7 @@ def build(folders: Iterable[Path], *, host: str = "127.0.0.1", port: int = 7860)
         return JSONResponse({"error": str(error)}, 404)
 
     add_files(app)
-    add_data(app, shelf, worker)
+    add_data(app, house)
     return gradio.mount_gradio_app(
         app, page(), path="/", server_name=host, server_port=port, footer_links=[], run_history=False, head=HEAD,
         theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
@@ -174,81 +128,48 @@ def add_files(app: FastAPI) -> None:
         return FileResponse(own[name], headers={"Cache-Control": "no-cache"})
 
 
-def add_data(app: FastAPI, shelf: Shelf, worker: Worker) -> None:
-    """What the page asks for.  Plain functions: FastAPI runs them in threads."""
+def add_data(app: FastAPI, house: House) -> None:
+    """What views ask, by their own answers (`lab.answers`).  Plain functions: FastAPI runs them in threads."""
 
-    @app.get("/api/runs")
-    def runs(request: Request) -> Response:
-        content = {"runs": shelf.listing(), "folders": [folder.name for folder in shelf.folders]}
-        return _unless_known(request, lambda: JSONResponse(content), str(content))
+    @app.get("/api/{path:path}")
+    def ask(request: Request, path: str) -> Response:
+        reply = house.ask(path, dict(request.query_params))
+        if reply.key is None:
+            return _sent(reply.make())
+        tag = f'"{hashlib.sha256(f"{path} {reply.key}".encode()).hexdigest()[:20]}"'
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers={"ETag": tag})
+        response = _sent(reply.make())
+        response.headers.update({"ETag": tag, "Cache-Control": "private, no-cache"})
+        return response
 
-    @app.get("/api/run/{name}/since")
-    def since(name: str, cursor: str = "") -> Response:
-        news = shelf.run(name).since(cursor)
-        return JSONResponse(news) if news["changed"] else Response(status_code=204)
-
-    @app.get("/api/run/{name}/config")
-    def config(name: str) -> Response:
-        import dataclasses
-
-        return JSONResponse(dataclasses.asdict(shelf.run(name).config))
-
-    @app.get("/api/run/{name}/images")
-    def images(request: Request, name: str) -> Response:
-        run = shelf.run(name)
-        key = f"{name} {_stamp(run.path / 'probes' / 'images.safetensors')}"
-        return _unless_known(request, lambda: _tensors(frames.images(run.probe_images)), key)
-
-    @app.get("/api/run/{name}/probe/{step}/attention")
-    def attention(request: Request, name: str, step: int, layer: int = -1) -> Response:
-        run = shelf.run(name)
-        probe = run.probe(step)
-
-        def made() -> Response:
-            last = layer == -1 or layer == (run.config.backbone.depth - 1)
-            if last and "teacher.attention" in probe:
-                return _tensors(frames.attention(probe.attention, probe.grid, step, layer))
-            return _tensors(frames.attention(worker.attention(run, step, layer), probe.grid, step, layer))
-
-        return _unless_known(request, made, f"{name} {_stamp(probe.file)} {layer}")
-
-    @app.get("/api/run/{name}/probe/{step}/features")
-    def features(request: Request, name: str, step: int, network: Network = "teacher") -> Response:
-        probe = shelf.run(name).probe(step)
-        key = f"{name} {_stamp(probe.file)} {network}"
-        return _unless_known(request, lambda: _tensors(frames.features(probe, network)), key)
-
-    @app.get("/api/run/{name}/probe/{step}/pca")
-    def pca(
-        request: Request, name: str, step: int, anchor: int | None = None, mode: Literal["joint", "image"] = "joint",
-        foreground: bool = False, network: Network = "teacher",
-    ) -> Response:  # fmt: skip
-        run = shelf.run(name)
-        against = step if anchor is None else anchor
-        stamps = [_stamp(run.probe(s).file) for s in (step, against)]
-
-        def made() -> Response:
-            return _tensors(frames.components(run, step, against, mode, only_foreground=foreground, network=network))
-
-        return _unless_known(request, made, f"{name} {stamps} {mode} {foreground} {network}")
+    @app.post("/api/{path:path}")
+    async def tell(request: Request, path: str) -> Response:
+        body = await _read(request)
+        reply = await run_in_threadpool(house.tell, path, body, dict(request.query_params))
+        return _sent(await run_in_threadpool(reply.make))
 
 
-def _tensors(content: bytes) -> Response:
-    return Response(content, media_type="application/octet-stream")
+async def _read(request: Request) -> bytes:
+    """What is handed in, up to a bound that holds whatever the header claims; only from a page of this lab."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise DinoError("this lab takes nothing from the pages of others.")
+    parts, size = [], 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST_BODY:
+            raise DinoError(f"that is more than {LARGEST_BODY >> 20} MiB, the most this lab takes at once.")
+        parts.append(part)
+    return b"".join(parts)
 
 
-def _unless_known(request: Request, made: Callable[[], Response], key: str) -> Response:
-    """The response, or 304 where the browser still has it from last time."""
-    tag = f'"{hashlib.sha256(key.encode()).hexdigest()[:20]}"'
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers={"ETag": tag})
-    response = made()
-    response.headers.update({"ETag": tag, "Cache-Control": "private, no-cache"})
-    return response
-
-
-def _stamp(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.exists() else 0
+def _sent(content: Any) -> Response:
+    if content is None:
+        return Response(status_code=204)
+    if isinstance(content, bytes):
+        return Response(content, media_type="application/octet-stream")
+    return JSONResponse(content)
 
 
 def _own_names() -> set[str]:

@@ -1,3 +1,13 @@
+/* view
+{
+  "page": "monitor",
+  "place": 41,
+  "half": true,
+  "title": "Any metric",
+  "shows": "Whatever else the run logs, with the unit and meaning it was logged with.",
+  "look": "Compare a metric's own history; two metrics of different units are not comparable."
+}
+*/
 // Any metric the run logs, by its own catalogue: for what has no view of its own.
 
 import { card, h, refill } from "./dom.js";
@@ -11,8 +21,7 @@ export function mount(element, host) {
   const chosen = h("div", { class: "chips" });
   let names = START;
   const body = card(element, {
-    title: "Any metric",
-    shows: "Whatever else the run logs, with the unit and meaning it was logged with.",
+    ...host.about,
     controls: [list],
   });
   body.append(chosen);

@@ -1,3 +1,13 @@
+/* view
+{
+  "page": "monitor",
+  "place": 20,
+  "half": true,
+  "title": "What each head looks at",
+  "shows": "Attention of the class token over one image, a tile a head. Bright squares weigh much in the summary of the image.",
+  "look": "Untrained heads look everywhere alike. Later some find the object though nobody pointed it out. Attention is a weight, not an explanation."
+}
+*/
 // What each head looks at: the class token's attention over the patches of a probe image, at the checkpoint the clock shows,
 // and below it one head through all of training.
 
@@ -13,9 +23,7 @@ export function mount(element, host) {
   const view = { style: "heat", outline: true, object: false, head: null };
   const layers = h("select", { "aria-label": "Layer", onchange: () => host.set({ layer: Number(layers.value) }) });
   const body = card(element, {
-    title: "What each head looks at",
-    shows: "Attention of the class token over one image, a tile a head. Bright squares weigh much in the summary of the image.",
-    look: "Untrained heads look everywhere alike. Later some find the object though nobody pointed it out. Attention is a weight, not an explanation.",
+    ...host.about,
     controls: [choice("Drawn as", { heat: "heat", light: "spotlight" }, view.style, (style) => { view.style = style; paint(); }), h("label", { class: "labelled" }, "layer ", layers)],
   });
   const images = strip(host);

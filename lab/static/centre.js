@@ -1,14 +1,20 @@
+/* view
+{
+  "page": "monitor",
+  "place": 31,
+  "half": true,
+  "title": "Centre and prototypes",
+  "shows": "The centre is the running mean of the teacher's answers; taking it away keeps one prototype from winning every image.",
+  "look": "It should settle: a centre that outgrows the spread of the answers (a share above 1, and rising) drives them itself."
+}
+*/
 // The centre: what keeps one prototype from taking all; and how many prototypes are left.
 
 import { card, number } from "./dom.js";
 import { chart } from "./chart.js";
 
 export function mount(element, host) {
-  const body = card(element, {
-    title: "Centre and prototypes",
-    shows: "The centre is the running mean of the teacher's answers; taking it away keeps one prototype from winning every image.",
-    look: "It should settle: a centre that outgrows the spread of the answers (a share above 1, and rising) drives them itself.",
-  });
+  const body = card(element, host.about);
   chart(body, host, panels);
 }
 

@@ -9,17 +9,6 @@ const CONFIG = {
 const MANY = 120; // points above which a curve is drawn twice: thin as logged, thick as its running mean
 const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
 
-let loading = null;
-function plotly() {
-  loading ??= new Promise((done, failed) => {
-    const script = h("script", { src: new URL("../plotly.min.js", import.meta.url).href });
-    script.onload = () => done(window.Plotly);
-    script.onerror = () => failed(new Error("plotly.js could not be loaded from the lab's server."));
-    document.head.append(script);
-  });
-  return loading;
-}
-
 /** The last value of a curve that is a number. */
 export const last = (curve) => curve?.y.findLast((y) => y !== null) ?? null;
 
@@ -83,7 +72,7 @@ function onePanel(host, { height = 110 }) {
     if (busy) { later = true; return; }
     busy = true;
     try {
-      const Plotly = await plotly();
+      const Plotly = await host.plotly();
       const { traces, layout } = figure(host, now.panel, now.around, holder, zoom);
       await Plotly.react(plot, traces, layout, CONFIG);
       if (!plot.dataset.ready) listen(Plotly);

@@ -1,14 +1,20 @@
+/* view
+{
+  "page": "monitor",
+  "place": 30,
+  "half": true,
+  "title": "Signs of collapse",
+  "shows": "Four questions: are answers sure but different, are all prototypes used, do features spread, in how many directions?",
+  "look": "Healthy: the mean over images stays near 1 while each answer falls below it; the gap is what prototypes know about images. No single curve is proof. ▲◆ mark the alarms."
+}
+*/
 // Is it collapsing?  Each way of collapsing shows in another number, so they stand together.
 
 import { card, number, percent } from "./dom.js";
 import { chart, scaled } from "./chart.js";
 
 export function mount(element, host) {
-  const body = card(element, {
-    title: "Signs of collapse",
-    shows: "Four questions: are answers sure but different, are all prototypes used, do features spread, in how many directions?",
-    look: "Healthy: the mean over images stays near 1 while each answer falls below it; the gap is what prototypes know about images. No single curve is proof. ▲◆ mark the alarms.",
-  });
+  const body = card(element, host.about);
   chart(body, host, panels);
 }
 

@@ -1,3 +1,12 @@
+/* view
+{
+  "page": "monitor",
+  "place": 0,
+  "title": "Diagnosis",
+  "shows": "What is happening in the run, named from its metrics, with the evidence.",
+  "look": "A lamp that is not green names the failure, when it began, and what helps."
+}
+*/
 // What is happening, in words: the trainer's own diagnosis with its evidence, and how far the run is.
 
 import { duration, h, icon, number, percent, refill } from "./dom.js";

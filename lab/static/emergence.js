@@ -1,14 +1,20 @@
+/* view
+{
+  "page": "monitor",
+  "place": 10,
+  "half": true,
+  "title": "What emerges",
+  "shows": "No label and no mask is used in training. These score what was learnt anyway, beside what costs no learning at all (dashed).",
+  "look": "A curve means something once it has passed its dashed lines: raw pixels and the untrained network for k-NN, the best centred box for masks."
+}
+*/
 // What nobody asked for and appears: classes that a nearest neighbour can tell, heads that find objects, components that cut them out.
 
 import { card, percent } from "./dom.js";
 import { chart } from "./chart.js";
 
 export function mount(element, host) {
-  const body = card(element, {
-    title: "What emerges",
-    shows: "No label and no mask is used in training. These score what was learnt anyway, beside what costs no learning at all (dashed).",
-    look: "A curve means something once it has passed its dashed lines: raw pixels and the untrained network for k-NN, the best centred box for masks.",
-  });
+  const body = card(element, host.about);
   chart(body, host, panels, { empty: "No evaluation yet: the first comes early in the run, if its images have labels or masks." });
 }
 

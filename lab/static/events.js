@@ -1,3 +1,12 @@
+/* view
+{
+  "page": "monitor",
+  "place": 50,
+  "title": "Events",
+  "shows": "What the run said about itself, newest first: starts, stops, alarms, skipped images and steps.",
+  "look": "An alarm here has a mark on the curves at the same step."
+}
+*/
 // What happened, newest first.
 
 import { card, h, icon, number, refill } from "./dom.js";
@@ -6,7 +15,7 @@ import { severity } from "./chart.js";
 const MOST = 60;
 
 export function mount(element, host) {
-  const body = card(element, { title: "Events", shows: "What the run said about itself, newest first: starts, stops, alarms, skipped images and steps." });
+  const body = card(element, host.about);
   const list = h("ol", { class: "events", tabindex: 0, "aria-label": "Events" });
   body.append(list);
   host.on(["data", "run"], () => {

@@ -1,14 +1,20 @@
+/* view
+{
+  "page": "monitor",
+  "place": 11,
+  "half": true,
+  "title": "What the loss is made of",
+  "shows": "Between views the loss is how unsure the teacher is, H(t), plus how far the student is from it, KL; other terms are drawn below, before their weights.",
+  "look": "Collapse hides in a good-looking loss: KL at 0 means there is nothing left to learn; H at ln K means every answer is alike, at 0 that one prototype takes all."
+}
+*/
 // What the loss is made of: cross-entropy = entropy of the teacher + Kullback-Leibler divergence to the student.
 
 import { card, number } from "./dom.js";
 import { chart, last, resampled } from "./chart.js";
 
 export function mount(element, host) {
-  const body = card(element, {
-    title: "What the loss is made of",
-    shows: "Between views the loss is how unsure the teacher is, H(t), plus how far the student is from it, KL; other terms are drawn below, before their weights.",
-    look: "Collapse hides in a good-looking loss: KL at 0 means there is nothing left to learn; H at ln K means every answer is alike, at 0 that one prototype takes all.",
-  });
+  const body = card(element, host.about);
   chart(body, host, panels);
 }
 

@@ -1,3 +1,13 @@
+/* view
+{
+  "page": "monitor",
+  "place": 21,
+  "half": true,
+  "title": "Which patches are alike",
+  "shows": "Three principal components of the patch features as red, green and blue: patches of one colour mean the same to the network.",
+  "look": "Parts of one kind take one colour across images. Point at a patch: everything similar to it lights up, in every image."
+}
+*/
 // What patches are alike: principal components as colours, and cosine similarity to the patch under the pointer.
 
 import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
@@ -7,9 +17,7 @@ import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, 
 export function mount(element, host) {
   const view = { mode: "joint", foreground: false };
   const body = card(element, {
-    title: "Which patches are alike",
-    shows: "Three principal components of the patch features as red, green and blue: patches of one colour mean the same to the network.",
-    look: "Parts of one kind take one colour across images. Point at a patch: everything similar to it lights up, in every image.",
+    ...host.about,
     controls: [choice("Components of", { joint: "all images", image: "each image" }, view.mode, (mode) => { view.mode = mode; load(); }),
       toggle("foreground only", view.foreground, (on) => { view.foreground = on; load(); }, "First component above Otsu's threshold; its sign is chosen so that the border is background")],
   });

@@ -1,3 +1,12 @@
+/* view
+{
+  "page": "*",
+  "place": 0,
+  "title": "Runs",
+  "shows": "The runs below the folders given to the lab; one is looked at, another may be laid over it.",
+  "look": "A lamp beside a name says whether its run trains, and whether it is in trouble."
+}
+*/
 // The runs below the folders given: pick one, lay another over it.
 
 import { h, icon, refill } from "./dom.js";

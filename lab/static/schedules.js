@@ -1,14 +1,20 @@
+/* view
+{
+  "page": "monitor",
+  "place": 40,
+  "half": true,
+  "title": "Schedules",
+  "shows": "The constants that move during a run.",
+  "look": "The teacher's temperature stays below the student's: that difference is the sharpening."
+}
+*/
 // What the schedules ask for at each step.
 
 import { card } from "./dom.js";
 import { chart } from "./chart.js";
 
 export function mount(element, host) {
-  const body = card(element, {
-    title: "Schedules",
-    shows: "The constants that move during a run.",
-    look: "The teacher's temperature stays below the student's: that difference is the sharpening.",
-  });
+  const body = card(element, host.about);
   chart(body, host, panels);
 }
 

@@ -2,17 +2,18 @@
 //
 // Views get `host`: host.get(key), host.set({ key: value }), host.on(names, listener), and what is known of the runs.  The state
 // lives in the address, so that a link leads back to it.  Data come in small pieces, by cursors; a tab nobody looks at asks nothing.
+//
+// Where they come from is the business of a `transport` (a page of the lab: page.js; a notebook; one file on a USB stick):
+//   ask(path, body) → JSON or { tensors, said }, null where there is nothing new; url(path); plotly(); read() and write(Map) of the address.
 
-import { parse } from "./safetensors.js";
-
-const BASE = new URL("../../", import.meta.url);
-const KEPT_IN_ADDRESS = { run: null, overlay: null, step: null, image: 0, layer: -1 };
+const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, step: null, image: 0, layer: -1 };
 const LIVE = 700, QUIET = 4000, LIST = 2500; // milliseconds between questions
 const LONGEST = 6000; // points of one curve, before it is asked for anew in fewer
 const CACHE = 96 * 2 ** 20; // bytes of maps kept for scrubbing
 
-function createHost() {
-  const state = { ...KEPT_IN_ADDRESS, follow: true, playing: false, patch: null, pinned: false, offline: false };
+export function createHost(transport, given = {}) {
+  const kept = { ...KEPT_IN_ADDRESS };
+  const state = { ...kept, follow: true, playing: false, patch: null, pinned: false, offline: false };
   const listeners = new Map();
   const tracks = new Map();
   let runs = null;
@@ -61,7 +62,21 @@ function createHost() {
 
     /** Arrays from the server by their path below the chosen run, kept for a while; rejects with the server's sentence. */
     tensors: (path) => cached(`api/run/${state.run}/${path}`),
-    url: (path) => new URL(path, BASE).href,
+    /** What the lab answers to a path, not kept; with a `body` (JSON or bytes) it is told something. */
+    ask: (path, body) => ask(`api/${path}`, body),
+    /** The same, kept for a while: for answers that only their path decides. */
+    kept: (path) => cached(`api/${path}`),
+    url: (path) => transport.url(path),
+    plotly: () => transport.plotly(),
+
+    /** From now on these keys of the state live in the address too; a number's fallback says that it is a number. */
+    keep(defaults) {
+      for (const [key, fallback] of Object.entries(defaults)) {
+        if (key in kept) continue;
+        kept[key] = fallback;
+        state[key] = read(key, fallback, transport.read());
+      }
+    },
   };
 
   const emit = (name) => listeners.get(name)?.forEach((listener) => {
@@ -70,36 +85,31 @@ function createHost() {
 
   // ---- the address
 
+  function read(key, fallback, address) {
+    const text = address.get(key) ?? null;
+    const isNumber = typeof fallback === "number" || key === "step";
+    return text === null || (isNumber && !/^-?\d+(\.\d+)?$/.test(text)) ? fallback : isNumber ? Number(text) : text;
+  }
+
   function readAddress() {
-    const query = new URLSearchParams(location.search);
-    for (const [key, fallback] of Object.entries(KEPT_IN_ADDRESS)) {
-      const text = query.get(key);
-      const isNumber = typeof fallback === "number" || key === "step";
-      state[key] = text === null || (isNumber && !/^-?\d+$/.test(text)) ? fallback : isNumber ? Number(text) : text;
-    }
+    const address = transport.read();
+    for (const [key, fallback] of Object.entries(kept)) state[key] = read(key, fallback, address);
+    Object.assign(state, given);
     state.follow = state.step === null;
   }
 
   function writeAddress() {
-    const query = new URLSearchParams(location.search);
-    for (const [key, fallback] of Object.entries(KEPT_IN_ADDRESS)) {
+    const changes = new Map();
+    for (const [key, fallback] of Object.entries(kept)) {
       const value = key === "step" && state.follow ? null : state[key];
-      if (value === null || value === fallback) query.delete(key);
-      else query.set(key, value);
+      changes.set(key, value === null || value === fallback ? null : value);
     }
-    const text = query.toString();
-    const next = `${location.pathname}${text ? "?" + text : ""}${location.hash}`;
-    if (next !== location.pathname + location.search + location.hash) history.replaceState(history.state, "", next);
+    transport.write(changes);
   }
 
   // ---- asking
 
-  async function ask(path) {
-    const response = await fetch(new URL(path, BASE));
-    if (response.status === 204) return null;
-    if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `the lab answered ${response.status}.`);
-    return response.headers.get("content-type")?.includes("json") ? response.json() : parse(await response.arrayBuffer());
-  }
+  const ask = (path, body) => transport.ask(path, body);
 
   const maps = new Map(); // path → { promise, bytes }, least recently used first
   function cached(path) {
@@ -112,7 +122,7 @@ function createHost() {
     const entry = { bytes: 0, promise: ask(path) };
     maps.set(path, entry);
     entry.promise.then(({ tensors }) => {
-      entry.bytes = Object.values(tensors).reduce((sum, { data }) => sum + data.byteLength, 0);
+      entry.bytes = Object.values(tensors ?? {}).reduce((sum, { data }) => sum + data.byteLength, 0);
       let total = [...maps.values()].reduce((sum, { bytes }) => sum + bytes, 0);
       for (const [key, { bytes }] of maps) {
         if (total <= CACHE || key === path) break;
@@ -200,4 +210,19 @@ function createHost() {
   return host;
 }
 
-export const host = createHost();
+/** The host as one view sees it: `about` are its captions, and while its page is not shown its listeners wait, to be called once after. */
+export function scoped(host, about) {
+  const shown = () => about.page === "*" || about.page === host.get("page");
+  const missed = new Set();
+  host.on("page", () => {
+    if (!shown()) return;
+    const calls = [...missed];
+    missed.clear();
+    calls.forEach((listener) => listener());
+  });
+  return Object.assign(Object.create(host), {
+    about,
+    shown,
+    on: (names, listener) => host.on(names, () => { if (shown()) listener(); else missed.add(listener); }),
+  });
+}

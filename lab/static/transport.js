@@ -1,3 +1,12 @@
+/* view
+{
+  "page": "*",
+  "place": 99,
+  "title": "Training clock",
+  "shows": "The checkpoint that every picture shows.",
+  "look": "[ and ] step, space plays, Home and End jump."
+}
+*/
 // The clock: one bar under everything that moves all pictures through training.  [ and ] step, space plays, Home and End jump.
 
 import { h, icon, number, refill } from "./dom.js";

@@ -280,7 +280,7 @@ def test_hundreds_of_updates_leave_no_trace_in_memory(watched: Watched) -> None:
         return client.send("Runtime.getHeapUsage")["usedSize"] / 2**20, client.send("Memory.getDOMCounters")["nodes"]
 
     update = """async (times) => {
-        const { host } = await import('/static/lab/store.js');
+        const { host } = await import('/static/lab/page.js');
         const stops = host.stops();
         for (let i = 0; i < times; i++) {
             host.set({ step: stops[i % stops.length], follow: false, xrange: [0, 200 + i] });

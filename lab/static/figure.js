@@ -1,0 +1,47 @@
+// A figure that a Python function draws (lab/views/figures.py): its arguments as controls, plotly for the rest.
+
+import { card, choice, h, toggle } from "./dom.js";
+
+const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: true, displayModeBar: "hover" };
+
+export function mount(element, host) {
+  const { name, controls } = host.about;
+  const chosen = Object.fromEntries(Object.entries(controls).map(([key, { default: value }]) => [key, value]));
+  const body = card(element, { ...host.about, controls: Object.entries(controls).map(([key, about]) => control(key, about)) });
+  const plot = h("div", { class: "plot figure" }), status = h("p", { class: "hint", role: "status" });
+  body.append(plot, status);
+  let asked = 0;
+  host.on(["stop", "run", "data", "theme"], load);
+  load();
+
+  function control(key, { kind, choices, default: value }) {
+    const set = (next) => { chosen[key] = next; load(); };
+    const words = key.replaceAll("_", " ");
+    if (kind === "choice") return choice(words, Object.fromEntries(choices.map((c) => [c, String(c)])), value, set);
+    if (kind === "switch") return toggle(words, value, set);
+    const field = h("input", { type: "number", value, step: kind === "whole" ? 1 : "any", onchange: () => set(Number(field.value)) });
+    return h("label", { class: "labelled" }, `${words} `, field);
+  }
+
+  let last = "";
+  async function load() {
+    const stop = host.stop();
+    if (!host.run() || stop === null) { status.textContent = "The first pictures come with the first checkpoint."; return; }
+    const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen))}`;
+    const wanted = path + host.run().head.step + document.body.classList.contains("dark");
+    if (wanted === last) return;
+    last = wanted;
+    const now = ++asked;
+    try {
+      const [Plotly, drawn] = await Promise.all([host.plotly(), host.ask(path)]);
+      if (now !== asked) return;
+      status.textContent = "";
+      const css = (variable) => getComputedStyle(element).getPropertyValue(`--${variable}`).trim();
+      const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: css("ink") || undefined },
+        uirevision: name, margin: { l: 56, r: 12, t: drawn.layout.title ? 34 : 10, b: 44 }, autosize: true };
+      await Plotly.react(plot, drawn.data, layout, CONFIG);
+    } catch (error) {
+      if (now === asked) status.textContent = error.message;
+    }
+  }
+}

@@ -1,0 +1,54 @@
+// The host of a page of the lab: asks its own server, keeps the state in the address, loads plotly from beside it.
+
+import { parse } from "./safetensors.js";
+import { createHost, scoped } from "./store.js";
+
+const BASE = new URL("../../", import.meta.url);
+const url = (path) => new URL(path, BASE).href;
+
+async function ask(path, body) {
+  const bytes = body instanceof Blob || body instanceof ArrayBuffer || ArrayBuffer.isView(body);
+  const sent = body === undefined ? {} : { method: "POST", body: bytes ? body : JSON.stringify(body),
+    headers: { "Content-Type": bytes ? "application/octet-stream" : "application/json" } };
+  const response = await fetch(url(path), sent);
+  if (response.status === 204) return null;
+  if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `the lab answered ${response.status}.`);
+  return response.headers.get("content-type")?.includes("json") ? response.json() : parse(await response.arrayBuffer());
+}
+
+let loading = null;
+function plotly() {
+  loading ??= new Promise((done, failed) => {
+    const script = document.createElement("script");
+    script.src = url("static/plotly.min.js");
+    script.onload = () => done(window.Plotly);
+    script.onerror = () => failed(new Error("plotly.js could not be loaded from the lab's server."));
+    document.head.append(script);
+  });
+  return loading;
+}
+
+const read = () => new URLSearchParams(location.search);
+
+function write(changes) {
+  const query = read();
+  for (const [key, value] of changes) if (value === null) query.delete(key); else query.set(key, value);
+  const text = query.toString();
+  const next = `${location.pathname}${text ? "?" + text : ""}${location.hash}`;
+  if (next !== location.pathname + location.search + location.hash) history.replaceState(history.state, "", next);
+}
+
+export const host = createHost({ ask, url, plotly, read, write });
+
+/** Put a view in its place, when its page is first shown. */
+export function place(element, about, mount) {
+  const view = scoped(host, about);
+  const show = () => {
+    document.body.dataset.page = host.get("page");
+    if (!view.shown() || element.dataset.mounted) return;
+    element.dataset.mounted = "yes";
+    mount(element, view);
+  };
+  host.on("page", show);
+  show();
+}
