@@ -210,19 +210,24 @@ export function createHost(transport, given = {}) {
   return host;
 }
 
-/** The host as one view sees it: `about` are its captions, and while its page is not shown its listeners wait, to be called once after. */
+/** The host as one view sees it.  `about` are its captions.  While its page is not shown its listeners wait, to be called once after;
+    a view that comes when much is known already is told so, once, as if it had just happened. */
 export function scoped(host, about) {
   const shown = () => about.page === "*" || about.page === host.get("page");
-  const missed = new Set();
+  const waiting = new Set();
+  const call = (listener) => { if (shown()) listener(); else waiting.add(listener); };
   host.on("page", () => {
     if (!shown()) return;
-    const calls = [...missed];
-    missed.clear();
+    const calls = [...waiting];
+    waiting.clear();
     calls.forEach((listener) => listener());
   });
   return Object.assign(Object.create(host), {
     about,
     shown,
-    on: (names, listener) => host.on(names, () => { if (shown()) listener(); else missed.add(listener); }),
+    on(names, listener) {
+      host.on(names, () => call(listener));
+      if (host.runs() !== null) queueMicrotask(() => call(listener));
+    },
   });
 }
