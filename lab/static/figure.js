@@ -10,9 +10,8 @@ export function mount(element, host) {
   const body = card(element, { ...host.about, controls: Object.entries(controls).map(([key, about]) => control(key, about)) });
   const plot = h("div", { class: "plot figure" }), status = h("p", { class: "hint", role: "status" });
   body.append(plot, status);
-  let asked = 0;
+  let asked = 0, last = "";
   host.on(["stop", "run", "data", "theme"], load);
-  load();
 
   function control(key, { kind, choices, default: value }) {
     const set = (next) => { chosen[key] = next; load(); };
@@ -23,7 +22,6 @@ export function mount(element, host) {
     return h("label", { class: "labelled" }, `${words} `, field);
   }
 
-  let last = "";
   async function load() {
     const stop = host.stop();
     if (!host.run() || stop === null) { status.textContent = "The first pictures come with the first checkpoint."; return; }
