@@ -28,14 +28,17 @@ function plotly() {
   return loading;
 }
 
-const read = () => new URLSearchParams(location.search);
+const NAMES = { page: "view" }; // Gradio keeps ?page= for itself and answers 500 to a page it does not know
+const named = (key) => NAMES[key] ?? key;
+const query = () => new URLSearchParams(location.search);
+const read = () => ({ get: (key) => query().get(named(key)) });
 
 function write(changes) {
-  const query = read();
-  for (const [key, value] of changes) if (value === null) query.delete(key); else query.set(key, value);
-  const text = query.toString();
-  const next = `${location.pathname}${text ? "?" + text : ""}${location.hash}`;
-  if (next !== location.pathname + location.search + location.hash) history.replaceState(history.state, "", next);
+  const next = query();
+  for (const [key, value] of changes) if (value === null) next.delete(named(key)); else next.set(named(key), value);
+  const text = next.toString();
+  const address = `${location.pathname}${text ? "?" + text : ""}${location.hash}`;
+  if (address !== location.pathname + location.search + location.hash) history.replaceState(history.state, "", address);
 }
 
 export const host = createHost({ ask, url, plotly, read, write });

@@ -35,6 +35,6 @@ export function mount(element, host) {
 
 function address(page) {
   const query = new URLSearchParams(location.search);
-  query.set("page", page);
+  query.set("view", page); // as page.js names it
   return `?${query}`;
 }
