@@ -25,6 +25,7 @@ from starlette.concurrency import run_in_threadpool
 from dino_core.errors import DinoError
 from lab.answers import House
 from lab.shelf import Shelf
+from lab.sight import Given
 from lab.worker import Worker
 
 STATIC = Path(__file__).parent.parent / "lab" / "static"
@@ -32,7 +33,8 @@ LARGEST_BODY = 24 * 2**20
 """Bytes that may be handed in at once: a photograph, not a video."""
 POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval' blob:; style-src 'self' 'unsafe-inline'; "
-    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; object-src 'none'; "
+    "img-src 'self' data: blob:; media-src 'self' blob:; font-src 'self' data:; connect-src 'self'; "
+    "worker-src 'self' blob:; object-src 'none'; "
     "frame-ancestors 'self'"
 )
 """The browser itself sees to it that the page asks nobody else for anything."""
@@ -82,13 +84,20 @@ def plotly_file() -> Path:
     return Path(found.origin).parent / "package_data" / "plotly.min.js"
 
 
-def build(folders: Iterable[Path], *, host: str = "127.0.0.1", port: int = 7860, read_only: bool = False) -> FastAPI:
-    """The whole application: files, data, page."""
+def build(
+    folders: Iterable[Path],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    read_only: bool = False,
+    given: Given | None = None,
+) -> FastAPI:
+    """The whole application: files, data, page.  `given` are models and folders of images to choose from."""
     import gradio
 
     from apps.observatory import HEAD, page
 
-    house = House(Shelf(folders), Worker(), read_only=read_only)
+    house = House(Shelf(folders), Worker(), read_only=read_only, more={"sight": given or Given()})
 
     @asynccontextmanager
     async def living(app: FastAPI) -> Any:

@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     try:
         folders = _folders(options.folders) + ([GALLERY] if GALLERY.is_dir() and not options.no_gallery else [])
+        images = [_image_folder(folder) for folder in options.images]
         if not _free(options.host, options.port):
             raise DinoError(f"port {options.port} is taken. {_advice(options.host, options.port)}")
     except DinoError as error:
@@ -32,8 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     import uvicorn
 
     from apps.server import build
+    from lab.sight import Given, named
 
-    app = build(folders, host=options.host, port=options.port)
+    given = Given(models=named(options.models), folders=images)
+    app = build(folders, host=options.host, port=options.port, given=given)
     print(f"DINO lab: {address}   (Ctrl-C stops the lab; a training goes on)", flush=True)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
     return 0
@@ -48,7 +51,20 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=7860, help="7860 by default")
     parser.add_argument("--host", default="127.0.0.1", help="127.0.0.1 by default: nobody else can look")
     parser.add_argument("--no-gallery", action="store_true", help="leave out the recorded runs that ship with the lab")
+    parser.add_argument(
+        "--models", nargs="+", default=[], metavar="NAME_OR_FILE",
+        help="networks to look through beside the runs' own: files as published, names of presets or timm, random:NAME",
+    )  # fmt: skip
+    parser.add_argument(
+        "--images", nargs="+", type=Path, default=[], metavar="FOLDER", help="folders of images to look at"
+    )
     return parser.parse_args(argv)
+
+
+def _image_folder(folder: Path) -> Path:
+    if not folder.is_dir():
+        raise DinoError(f"there is no folder {str(folder)!r}. Give a folder of images.")
+    return folder.resolve()
 
 
 def _folders(given: Sequence[Path]) -> list[Path]:

@@ -12,6 +12,8 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +74,7 @@ class Worker:
         try:
             answer = json.loads(line)
         except ValueError as error:
-            raise RunError("the process that computes attention ended without an answer; see the terminal.") from error
+            raise RunError("the process that computes ended without an answer; see the terminal.") from error
         if "error" in answer:
             raise RunError(answer["error"])
         return answer
@@ -156,13 +158,27 @@ def serve(idle: float) -> None:
         print(json.dumps(_answered(json.loads(line))), flush=True)
 
 
+DOES = {"attention": "lab.worker:kept_attention", "look": "lab.eyes:look"}
+"""What may be asked for, and the function that answers: question in, answer out, both of them JSON."""
+
+
 def _answered(question: dict[str, Any]) -> dict[str, Any]:
     try:
-        entry = Path(question["entry"])
+        module, _, name = DOES[question.get("do", "attention")].partition(":")
+        does: Callable[[dict[str, Any]], dict[str, Any]] = getattr(import_module(module), name)
+        return does(question)
+    except (DinoError, OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
+        return {"error": str(error) or type(error).__name__}
+
+
+def kept_attention(question: dict[str, Any]) -> dict[str, Any]:
+    """Attention of a layer, written into its entry of the cache."""
+    entry = Path(question["entry"])
+    try:
         cache.store(entry, {"attention": attention(question["run"], question["step"], question["layer"])})
-        return {"entry": str(entry)}
     except (DinoError, OSError, KeyError, RuntimeError) as error:
-        return {"error": f"attention of layer {question.get('layer')}: {error}"}
+        raise RunError(f"attention of layer {question.get('layer')}: {error}") from error
+    return {"entry": str(entry)}
 
 
 if __name__ == "__main__":

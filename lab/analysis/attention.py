@@ -51,3 +51,47 @@ def on_pixels(mask: Bool[np.ndarray, "*I N"], grid: tuple[int, int], size: int) 
     row = np.arange(size) * rows // size
     column = np.arange(size) * columns // size
     return mask[..., (row[:, None] * columns + column[None, :]).reshape(-1)]
+
+
+def positions(grid: tuple[int, int]) -> Float[np.ndarray, "N 2"]:
+    """Row and column of each patch."""
+    rows, columns = grid
+    return np.stack(np.divmod(np.arange(rows * columns), columns), axis=-1).astype(np.float64)
+
+
+def mean_distance(attention: Float[np.ndarray, "*I N N"], grid: tuple[int, int]) -> Float[np.ndarray, "*I N"]:
+    """How far each patch looks, in patches: small in heads that work like a convolution.
+
+    d_q = sum_n a_qn |p_q - p_n|,   a renormalised over the patches      (Dosovitskiy et al. 2021, Fig. 7)"""
+    where = positions(grid)
+    apart = np.linalg.norm(where[:, None] - where[None, :], axis=-1)  # N N
+    weights = np.asarray(attention, dtype=np.float64)
+    return np.asarray((weights * apart).sum(axis=-1) / weights.sum(axis=-1))
+
+
+def spread(attention: Float[np.ndarray, "*I N"], grid: tuple[int, int]) -> Float[np.ndarray, "*I"]:
+    """How far a map reaches from its own centre, in patches: what `mean_distance` is for a token that has no place.
+
+    d = sum_n a_n |p_n - m|,   m = sum_n a_n p_n,   a renormalised over the patches"""
+    weights = np.asarray(attention, dtype=np.float64)
+    shares = weights / weights.sum(axis=-1, keepdims=True)
+    where = positions(grid)
+    centre = shares @ where  # *I 2
+    return np.asarray((shares * np.linalg.norm(where - centre[..., None, :], axis=-1)).sum(axis=-1))
+
+
+def distance_from(attention: Float[np.ndarray, "*I N"], grid: tuple[int, int], patch: int) -> Float[np.ndarray, "*I"]:
+    """How far one patch looks, in patches: its own term of `mean_distance`."""
+    where = positions(grid)
+    apart = np.linalg.norm(where - where[patch], axis=-1)  # N
+    weights = np.asarray(attention, dtype=np.float64)
+    return np.asarray((weights * apart).sum(axis=-1) / weights.sum(axis=-1))
+
+
+def row(
+    queries: Float[np.ndarray, "*I Q D"], keys: Float[np.ndarray, "*I Q D"], token: int
+) -> Float[np.ndarray, "*I Q"]:
+    """One token's attention over all tokens: softmax of its query with every key.  Queries are over √d already."""
+    scores = np.einsum("...d,...nd->...n", queries[..., token, :], keys)
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))

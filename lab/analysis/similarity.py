@@ -26,3 +26,10 @@ def quantised(patches: Float[np.ndarray, "*I D"]) -> tuple[Int8[np.ndarray, "*I 
     rows = normalised(patches)
     scale = np.maximum(np.abs(rows).max(axis=-1), 1e-12) / 127
     return np.rint(rows / scale[..., None]).astype(np.int8), scale.astype(np.float32)
+
+
+def shortened(rows: Float[np.ndarray, "*I D"]) -> tuple[Int8[np.ndarray, "*I D"], Float[np.ndarray, "*I"]]:
+    """Rows of any length as eight-bit integers and one scale a row: rows ≈ integers · scale (queries and keys)."""
+    values = np.asarray(rows, dtype=np.float64)
+    scale = np.maximum(np.abs(values).max(axis=-1), 1e-12) / 127
+    return np.rint(values / scale[..., None]).astype(np.int8), scale.astype(np.float32)

@@ -24,12 +24,12 @@ def free_port() -> int:
 
 
 @contextmanager
-def serving(folder: Path, cache: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The address of a lab for this folder, and its process."""
+def serving(folder: Path, cache: Path, *more: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The address of a lab for this folder, and its process; `more` are further options of `dino-lab watch`."""
     port = free_port()
     environment = {**os.environ, "DINO_LAB_CACHE": str(cache), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "apps.watch", str(folder), "--port", str(port), "--no-gallery"],
+        [sys.executable, "-m", "apps.watch", str(folder), "--port", str(port), "--no-gallery", *more],
         env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=Path(__file__).parents[2],
     )  # fmt: skip
     address = f"http://127.0.0.1:{port}"

@@ -1,0 +1,85 @@
+// Images from outside as what the lab takes: files, the clipboard, a camera's frame, the frames of a short video.
+
+import { h } from "./dom.js";
+
+const MOST = 24; // images at once, and frames of a video
+const LARGE = 1.5 * 2 ** 20; // bytes, beyond which the browser makes an image smaller before it is sent
+const SIDE = 1280;
+
+/** Files (images, or one video) → { body, sizes, video }. */
+export async function prepared(files) {
+  const film = files.find((file) => file.type.startsWith("video/"));
+  const parts = film ? await frames(film) : await Promise.all(files.slice(0, MOST).map(smaller));
+  return { body: new Blob(parts), sizes: parts.map((part) => part.size).join(","), video: Boolean(film) };
+}
+
+async function smaller(file) {
+  if (file.size <= LARGE || file.type === "image/gif") return file;
+  try {
+    const image = await createImageBitmap(file);
+    const share = Math.min(1, SIDE / Math.min(image.width, image.height));
+    return await drawn(image, image.width * share, image.height * share);
+  } catch {
+    return file; // the lab says what it thinks of it
+  }
+}
+
+/** Frames spread over a video, drawn by the browser; the film itself is not sent. */
+async function frames(file) {
+  const video = document.createElement("video");
+  video.muted = true;
+  video.src = URL.createObjectURL(file);
+  try {
+    await happened(video, "loadeddata", `${file.name} can't be played by this browser.`);
+    const length = Number.isFinite(video.duration) ? video.duration : 0;
+    const count = Math.max(1, Math.min(MOST, Math.round(length * 8)));
+    const parts = [];
+    for (let i = 0; i < count; i++) {
+      const at = Math.max(0, (length * i) / count);
+      if (Math.abs(video.currentTime - at) > 1e-3) {
+        video.currentTime = at;
+        await happened(video, "seeked", `${file.name} can't be wound to ${at.toFixed(1)} s.`);
+      }
+      const share = Math.min(1, 512 / Math.min(video.videoWidth, video.videoHeight));
+      parts.push(await drawn(video, video.videoWidth * share, video.videoHeight * share));
+    }
+    return parts;
+  } finally {
+    URL.revokeObjectURL(video.src);
+  }
+}
+
+const happened = (video, event, sentence) => new Promise((done, failed) => {
+  video.addEventListener(event, done, { once: true });
+  video.addEventListener("error", () => failed(new Error(sentence)), { once: true });
+});
+
+function drawn(image, width, height) {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [Math.max(1, Math.round(width)), Math.max(1, Math.round(height))];
+  canvas.getContext("2d").drawImage(image, 0, 0, canvas.width, canvas.height);
+  return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.93));
+}
+
+/** One frame of a camera, when the person says so; null when they think better of it. */
+export async function photographed(place) {
+  const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
+  const video = h("video", { autoplay: true, playsinline: true, "aria-label": "What the camera sees" });
+  video.muted = true;
+  video.srcObject = stream;
+  return new Promise((done) => {
+    const end = (result) => { stream.getTracks().forEach((track) => track.stop()); place.replaceChildren(); done(result); };
+    place.replaceChildren(video, h("div", { class: "controls" },
+      h("button", { type: "button", class: "follow", onclick: async () => { if (video.videoWidth) end(await drawn(video, video.videoWidth, video.videoHeight)); } }, "Take this frame"),
+      h("button", { type: "button", class: "quiet", onclick: () => end(null) }, "Cancel")));
+    place.querySelector("button").focus();
+  });
+}
+
+export async function hasCamera() {
+  try {
+    return (await navigator.mediaDevices.enumerateDevices()).some(({ kind }) => kind === "videoinput");
+  } catch {
+    return false; // no secure context, or not allowed
+  }
+}

@@ -1,0 +1,91 @@
+/* view
+{
+  "page": "attention",
+  "place": 10,
+  "title": "All heads of all layers",
+  "shows": "Where one token looks: a tile a head, a row a layer, over the same image. Bright tiles weigh much in what the token becomes.",
+  "look": "Early layers look around the patch that asks, late ones at things. Point at a patch and see who asks for what. A weight is not an explanation.",
+  "needs": "A checkpoint at the clock's step for all layers; between checkpoints the last layer's class token."
+}
+*/
+// Attention of all heads of all layers for the token that asks, one network or two side by side, derived here from queries and keys.
+
+import { card, h, refill, toggle } from "./dom.js";
+import { RAMP_CSS } from "./maps.js";
+import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sourcesOf } from "./sight.js";
+import { headsPanel } from "./headspanel.js";
+import { strip } from "./tiles.js";
+
+const SORTS = { layer: "by layer", entropy: "by entropy, narrow first", distance: "by distance, near first", jaccard: "by overlap with the object" };
+
+export function mount(element, host) {
+  keepSight(host).keep({ asks: "cls", mass: 0.6, heads: "", head: 0, sort: "layer", opacity: 0.8 });
+  const asks = h("select", { "aria-label": "Token that asks", onchange: () => host.set({ asks: asks.value, patch: null, pinned: false }) });
+  const sort = h("select", { "aria-label": "Order of the heads", onchange: () => host.set({ sort: sort.value }) }, Object.entries(SORTS).map(([key, text]) => h("option", { value: key }, text)));
+  const body = card(element, { ...host.about, controls: [h("label", { class: "labelled" }, "asked by", asks), h("label", { class: "labelled" }, "sorted", sort)] });
+  const slider = (label, key, low, high, step, words) => {
+    const output = h("output"), input = h("input", { type: "range", min: low, max: high, step, "aria-label": label, oninput: () => host.set({ [key]: Number(input.value) }) });
+    const show = () => { input.value = host.get(key); output.textContent = words(host.get(key)); };
+    host.on([key, "page"], show);
+    show();
+    return h("label", { class: "labelled range" }, label, input, output);
+  };
+  const images = strip(host, "Images");
+  const several = toggle("several heads", host.get("heads").includes(","), (on) => { view.several = on; if (!on) host.set({ heads: "" }); }, "Click heads to add them and take them away; their union is outlined as one segmentation");
+  const view = { several: host.get("heads").includes(",") };
+  const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
+  body.append(images, h("div", { class: "controls under" },
+    slider("mass", "mass", 0.05, 0.95, 0.05, (mass) => `${Math.round(100 * mass)} %`), slider("opacity", "opacity", 0, 1, 0.05, (share) => `${Math.round(100 * share)} %`), several,
+    h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), "6× an equal share")), panels, status);
+  let sides = [];
+  const load = latest(fetchAll);
+  host.on([...LOOKED_AT, "image", "layer"], load);
+  host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
+  host.on(["patch", "asks", "mass", "heads", "sort", "opacity", "head"], paint);
+  load();
+
+  async function fetchAll() {
+    const names = sourcesOf(host);
+    if (JSON.stringify(sides.map((side) => side.name)) !== JSON.stringify(names)) {
+      sides = names.map((name) => headsPanel(host, name, view));
+      panels.replaceChildren(...sides.map((side) => side.element));
+    }
+    let probe;
+    try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
+    status.textContent = "";
+    images.fill(probe.tensors.images, probe.tensors.labels, host.get("images") ? null : host.run()?.head.classes);
+    const image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
+    await Promise.all(sides.map(async (side, i) => {
+      const slow = setTimeout(() => side.say("A worker looks through this network …"), 500);
+      try {
+        const more = { image };
+        let found = await seen(host, "heads", names[i], more);
+        const layers = found.said.layers;
+        if (layers && layers.length < found.said.depth && host.get("layer") !== -1 && !layers.includes(host.get("layer"))) found = await seen(host, "heads", names[i], { image, layer: host.get("layer") });
+        side.show(found, probe, image);
+        offerAsks();
+        paint();
+        ahead(host, "heads", names[i], more);
+      } catch (error) {
+        side.fail(error.message);
+      } finally {
+        clearTimeout(slow);
+      }
+    }));
+  }
+
+  /** The class token, each register, and the chosen patch. */
+  function offerAsks() {
+    const registers = Math.max(0, ...sides.map((side) => side.shown()?.said.registers ?? 0));
+    refill(asks, String(registers), () => [h("option", { value: "cls" }, "class token"), ...Array.from({ length: registers }, (_, i) => h("option", { value: `r${i + 1}` }, `register ${i + 1}`))]);
+    asks.value = host.get("asks");
+    if (asks.selectedIndex < 0) asks.value = "cls";
+  }
+
+  let queued = false;
+  function paint() {
+    if (queued) return;
+    queued = true;
+    requestAnimationFrame(() => { queued = false; sort.value = host.get("sort"); sides.forEach((side) => side.paint()); });
+  }
+}

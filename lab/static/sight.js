@@ -1,0 +1,78 @@
+// What views on the pages of attention, patches, Gram and comparison look at: which network sees, and which images are seen.
+//
+// The state keeps `source` (null: the run's teacher at the clock; "student", "first", "overlay", "model:NAME"), `against` (a second one,
+// to compare), `images` (null: the run's probe images; "folder:K", "set:HASH") and `size` (pixels a side; 0: as the network was trained).
+
+export const LOOKED_AT = ["stop", "run", "overlay", "source", "against", "images", "size"];
+
+export function keepSight(host) {
+  host.keep({ source: null, against: null, images: null, size: 0 });
+  return host;
+}
+
+/** What the lab calls a network of the state, at the clock's step; null while there is none. */
+export function sourceOf(host, name = host.get("source")) {
+  if (name?.startsWith("model:")) return name;
+  const stop = host.stop();
+  if (name === "overlay") {
+    const stops = host.overlay()?.head.probes ?? [];
+    return stops.length ? `run:${host.get("overlay")}:${stops.findLast((s) => s <= (stop ?? 0)) ?? stops[0]}:teacher` : null;
+  }
+  if (!host.run() || stop === null) return null;
+  return `run:${host.get("run")}:${name === "first" ? host.stops()[0] : stop}:${name === "student" ? "student" : "teacher"}`;
+}
+
+/** The same in words. */
+export function nameOf(host, name = host.get("source")) {
+  if (name?.startsWith("model:")) return name.slice(6).replace(/^random:/, "untrained ");
+  const run = host.runs()?.find(({ id }) => id === (name === "overlay" ? host.get("overlay") : host.get("run")))?.name ?? "run";
+  const step = sourceOf(host, name)?.split(":")[2];
+  return `${run}, ${name === "student" ? "student" : "teacher"}${step === undefined ? "" : ` at step ${Number(step).toLocaleString("en-GB").replaceAll(",", "\u202f")}`}`;
+}
+
+/** The networks that are shown: one, or two side by side. */
+export const sourcesOf = (host) => [host.get("source"), ...(host.get("against") ? [host.get("against")] : [])];
+
+export const imagesOf = (host) => host.get("images") ?? (host.get("run") ? `probe:${host.get("run")}` : null);
+
+const query = (values) => Object.entries(values).filter(([, value]) => value !== null && value !== undefined)
+  .map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&");
+
+/** { images, labels, masks } and names, of the images that are looked at. */
+export function pictures(host) {
+  const images = imagesOf(host);
+  return images ? host.kept(`sight/images?${query({ images })}`) : Promise.reject(new Error("There is no run to take images from; hand some in, or choose a folder."));
+}
+
+/** Answers about a network and the images: `what` is "features" or "heads"; `more` are further values of the question. */
+export function seen(host, what, name = host.get("source"), more = {}) {
+  const source = sourceOf(host, name), images = imagesOf(host);
+  if (!source || !images) return Promise.reject(new Error(name === "overlay" ? "Lay a run over this one (the button beside its name) to compare with it." : "The first pictures come with the first checkpoint."));
+  return host.kept(`sight/${what}?${query({ source, images, size: host.get("size") || null, ...more })}`);
+}
+
+/** Run `load` whenever it is called, but never twice at a time: the last call waits for the one before, those between are left out. */
+export function latest(load) {
+  let busy = false, again = false;
+  return async function run() {
+    if (busy) { again = true; return; }
+    busy = true;
+    try { await load(); } finally { busy = false; }
+    if (again) { again = false; run(); }
+  };
+}
+
+/** Steps beside the clock's, for fetching ahead: so that scrubbing and playing find them here. */
+export function beside(host) {
+  const stops = host.stops(), at = stops.indexOf(host.stop());
+  return [stops[at + 1], stops[at + 2], stops[at - 1]].filter((stop) => stop !== undefined);
+}
+
+/** The same question at another step, asked so that its answer is there when the clock gets to it. */
+export function ahead(host, what, name, more = {}) {
+  if (name?.startsWith("model:") || name === "overlay" || name === "first" || host.get("images")?.startsWith("set:")) return;
+  for (const stop of beside(host)) {
+    const source = `run:${host.get("run")}:${stop}:${name === "student" ? "student" : "teacher"}`;
+    host.kept(`sight/${what}?${query({ source, images: imagesOf(host), size: host.get("size") || null, ...more })}`).catch(() => {});
+  }
+}

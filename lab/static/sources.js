@@ -1,0 +1,106 @@
+/* view
+{
+  "page": "*",
+  "place": 5,
+  "title": "Who looks at what",
+  "shows": "The network through which the views below look, a second one beside it, and the images they are shown.",
+  "look": "Choose a published or untrained network, or drop a photograph of your own here: every view of this page follows."
+}
+*/
+// The source bar of the pages that look through a network.
+
+import { h, refill } from "./dom.js";
+import { hasCamera, photographed, prepared } from "./handed.js";
+import { keepSight } from "./sight.js";
+
+const PAGES = ["attention", "patches", "gram", "compare"];
+const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
+
+export function mount(element, host) {
+  keepSight(host);
+  element.classList.add("sources");
+  element.setAttribute("aria-label", host.about.title);
+  const select = (label, key, changes = (value) => ({ [key]: value })) => {
+    const list = h("select", { "aria-label": label, onchange: () => host.set(changes(list.value || null)) });
+    return list;
+  };
+  const network = select("Network", "source"), against = select("Beside it", "against");
+  const images = select("Images", "images", (value) => ({ images: value, image: 0, patch: null, pinned: false }));
+  const size = select("Resolution", "size", (value) => ({ size: Number(value ?? 0), patch: null, pinned: false }));
+  const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/gif,image/bmp,video/*", multiple: true, hidden: true, onchange: () => { hand([...file.files]); file.value = ""; } });
+  const open = h("button", { type: "button", class: "follow", title: "Choose photographs, or a short video; dropping and pasting them works too. Nothing leaves this machine, nothing is kept.", onclick: () => file.click() }, "Your images …");
+  const camera = h("button", { type: "button", class: "follow", hidden: true, onclick: photograph }, "Camera");
+  const status = h("p", { class: "hint", role: "status" }), lens = h("div", { class: "lens" });
+  const labelled = (text, list) => h("label", { class: "labelled" }, text, list);
+  element.append(h("div", { class: "controls" }, labelled("network", network), labelled("beside it", against), labelled("images", images), labelled("pixels", size), open, file, camera), lens, status);
+  let offered = { models: [], folders: [], takes: false };
+  const handed = new Map(); // sets of this visit, by name
+
+  host.ask("sight").then((found) => { offered = found; fill(); }, (error) => { status.textContent = error.message; });
+  hasCamera().then((there) => { camera.hidden = !there || !offered.takes; camera.dataset.there = String(there); });
+  host.on(["page", "runs", "data", "run", "overlay", "source", "against", "images", "size"], fill);
+  document.addEventListener("dragover", (event) => { if (listens(event.dataTransfer)) { event.preventDefault(); element.dataset.over = "yes"; } });
+  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) delete element.dataset.over; });
+  document.addEventListener("drop", (event) => {
+    delete element.dataset.over;
+    if (!listens(event.dataTransfer)) return;
+    event.preventDefault();
+    hand([...event.dataTransfer.files]);
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...(event.clipboardData?.files ?? [])];
+    if (files.length && here()) { event.preventDefault(); hand(files); }
+  });
+  fill();
+
+  function here() { return PAGES.includes(host.get("page")); }
+  const listens = (data) => here() && [...(data?.types ?? [])].includes("Files");
+
+  function fill() {
+    element.hidden = !here();
+    const live = Boolean(host.run()), over = host.overlay()?.head.name;
+    const run = live ? [["", "this run's teacher"], ["student", "this run's student"], ["first", "this run, first checkpoint"], ...(over ? [["overlay", `overlaid: ${over}`]] : [])] : [["", "a run's teacher"]];
+    const models = offered.models.map((name) => [`model:${name}`, name.replace(/^random:/, "untrained ")]);
+    options(network, [...run, ...models], host.get("source"));
+    options(against, [["", "nothing"], ["teacher", "this run's teacher"], ...run.slice(1), ...models], host.get("against"));
+    const set = host.get("images");
+    if (set?.startsWith("set:") && !handed.has(set)) handed.set(set, "handed in");
+    options(images, [["", "probe images"], ...offered.folders.map(({ name, count }, i) => [`folder:${i}`, `${name} (${count})`]), ...handed], set);
+    options(size, [["", "as trained"], ...SIZES.map((side) => [String(side), String(side)])], host.get("size") ? String(host.get("size")) : "");
+    open.hidden = !offered.takes;
+    camera.hidden = !offered.takes || camera.dataset.there !== "true";
+  }
+
+  function options(list, choices, value) {
+    const wanted = value ?? "";
+    if (!choices.some(([key]) => key === wanted)) choices = [...choices, [wanted, String(wanted)]];
+    refill(list, JSON.stringify(choices), () => choices.map(([key, text]) => h("option", { value: key }, text)));
+    list.value = wanted;
+  }
+
+  async function hand(files) {
+    if (!offered.takes) { status.textContent = "This lab is read-only: it shows its own runs and images, and takes none."; return; }
+    const usable = files.filter(({ type }) => /^(image|video)\//.test(type));
+    if (!usable.length) { status.textContent = "Those are no images and no video."; return; }
+    status.textContent = "Taking them in …";
+    try {
+      const { body, sizes, video } = await prepared(usable);
+      const { set } = await host.ask(`sight/images?sizes=${sizes}&video=${video}`, body);
+      const count = sizes.split(",").length;
+      handed.set(`set:${set}`, video ? `video, ${count} frames` : count > 1 ? `${count} of your images` : usable[0].name?.slice(0, 28) || "your image");
+      status.textContent = "";
+      host.set({ images: `set:${set}`, image: 0, patch: null, pinned: false });
+    } catch (error) {
+      status.textContent = error.message;
+    }
+  }
+
+  async function photograph() {
+    try {
+      const frame = await photographed(lens);
+      if (frame) hand([new File([frame], "camera", { type: "image/jpeg" })]);
+    } catch (error) {
+      status.textContent = `The camera gave nothing: ${error.message}`;
+    }
+  }
+}

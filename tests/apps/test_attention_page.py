@@ -1,0 +1,236 @@
+"""The source bar and the page of attention in real Chromium, over the recorded run."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load
+
+from lab.analysis import artifacts, attention
+from tests.apps.served import serving
+from tests.apps.test_browser import Lab, Watched, browser  # noqa: F401 (a fixture)
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.browser
+
+GALLERY = Path(__file__).parents[2] / "lab" / "gallery"
+READY = "document.querySelectorAll('[data-view=heads] .side > div:not([hidden])').length === {}"
+STEP, IMAGE = 6000, 2
+
+
+class Looking:
+    """The page, and the arrays it draws."""
+
+    def __init__(self, watched: Watched, run: str) -> None:
+        self.watched, self.page, self.run = watched, watched.page, run
+
+    def open(self, sides: int = 1, **query: Any) -> Looking:
+        given = urllib.parse.urlencode({"view": "attention", "run": self.run, "image": IMAGE, **query})
+        self.page.goto(f"{self.watched.lab.address}/?{given}")
+        self.watched.wait(READY.format(sides))
+        return self
+
+    def arrays(self, step: int = STEP) -> dict[str, np.ndarray]:
+        query = urllib.parse.urlencode(
+            {"source": f"run:{self.run}:{step}:teacher", "images": f"probe:{self.run}", "image": IMAGE}
+        )
+        return load(urllib.request.urlopen(f"{self.watched.lab.address}/api/sight/heads?{query}").read())
+
+    def cell(self, index: int, across: int = 6, side: int = 8) -> np.ndarray:
+        """Colours of one tile of the sheet (side side 3)."""
+        top, left = index // across * (side + 1), index % across * (side + 1)
+        found = self.page.evaluate(
+            "([x, y, s]) => [...document.querySelector('.sheet canvas').getContext('2d').getImageData(x, y, s, s).data]",
+            [left, top, side],
+        )
+        return np.array(found).reshape(side, side, 4)[..., :3]
+
+    def colours(self, values: np.ndarray) -> np.ndarray:
+        """What the page paints for values from 0 to 6 equal shares."""
+        table = np.array(self.page.evaluate("async () => [...(await import('/static/lab/maps.js')).RAMPS.magma]"))
+        place = np.floor(255 * np.clip(values / (6 / 64), 0, 1) + 0.5).astype(int)
+        return table.reshape(256, 3)[place].reshape(8, 8, 3)
+
+    def text(self, selector: str) -> str:
+        return self.page.locator(f"[data-view=heads] {selector}").first.inner_text()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("sight")
+    (root / "photos").mkdir()
+    Image.new("RGB", (30, 30), (200, 30, 30)).save(root / "photos" / "red.png")
+    with serving(GALLERY, root / "cache", "--images", str(root / "photos")) as (address, _):
+        runs = json.load(urllib.request.urlopen(f"{address}/api/runs"))["runs"]
+        yield Lab(address, None, {run["name"]: run["id"] for run in runs})  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def looking(browser: Browser, lab: Lab) -> Iterator[Looking]:  # noqa: F811
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    watched = Watched(page, lab)
+    yield Looking(watched, lab.ids["dino_shapes"])
+    page.close()
+    assert watched.foreign == [], "no request leaves this machine"
+    assert [error for error in watched.errors if "404" not in error] == []
+
+
+def test_the_sheet_and_its_numbers_are_those_of_the_arrays(looking: Looking) -> None:
+    looking.open(layer=2, head=4)
+    arrays = looking.arrays()
+    maps = arrays["attention"][..., 5:]  # after the class token and four registers
+    for layer, head in ((0, 0), (2, 4), (3, 5)):
+        expected = looking.colours(maps[layer, head])
+        assert (np.abs(looking.cell(6 * layer + head) - expected).max(-1) <= 4).all()
+    assert looking.text(".pair figure:nth-child(2) b") == "layer 3, head 5"
+    found = re.search(r"Entropy ([\d.]+) of ([\d.]+) nats; spread about its centre ([\d.]+)", looking.text(".numbers"))
+    assert found
+    values = [float(attention.head_entropy(maps[2, 4])), np.log(64), float(attention.spread(maps[2, 4], (8, 8)))]
+    assert [float(group) for group in found.groups()] == pytest.approx(values, abs=0.006)
+    mask = attention.mass_mask(maps[2, 4])
+    assert f"60 % in {mask.sum()} of 64 patches" in looking.text(".pair figure:nth-child(2) small")
+
+
+def test_pointing_at_a_patch_asks_it_at_once_and_arrows_go_on_from_there(looking: Looking) -> None:
+    looking.open()
+    arrays = looking.arrays()
+    rows = {k: arrays[k].astype(np.float64) * arrays[f"{k}_scale"][..., None] for k in ("queries", "keys")}
+    picture = looking.page.locator("[data-view=heads] .pair canvas").first
+    picture.scroll_into_view_if_needed()
+    box = picture.bounding_box()
+    assert box is not None
+    looking.page.mouse.move(box["x"] + 3.5 / 8 * box["width"], box["y"] + 2.5 / 8 * box["height"])
+    looking.watched.wait("document.querySelector('[data-view=heads] .pair b').textContent === 'asked by: patch 20'")
+    asked = attention.row(rows["queries"], rows["keys"], 5 + 19)[..., 5:]
+    assert (np.abs(looking.cell(7) - looking.colours(asked[1, 1])).max(-1) <= 4).all()
+    picture.click(position={"x": 3.5 / 8 * box["width"], "y": 2.5 / 8 * box["height"]})
+    picture.press("ArrowRight")
+    picture.press("ArrowDown")
+    looking.watched.wait("document.querySelector('[data-view=heads] .pair b').textContent === 'asked by: patch 29'")
+    picture.press("Escape")
+    looking.watched.wait("document.querySelector('[data-view=heads] .pair b').textContent === 'asked by: class token'")
+
+
+def test_heads_are_chosen_by_click_and_arrow_joined_and_sorted_and_the_address_keeps_it(looking: Looking) -> None:
+    looking.open()
+    page = looking.page
+    page.locator("[data-view=heads] .sheet-cells button").nth(8).click()
+    page.keyboard.press("ArrowDown")
+    looking.watched.wait(
+        "document.querySelector('[data-view=heads] figure:nth-child(2) b').textContent === 'layer 3, head 3'"
+    )
+    assert "layer=2" in page.url and "head=2" in page.url  # noqa: PT018
+    page.locator("[data-view=heads] .sheet-cells button").nth(3).click(modifiers=["Shift"])
+    looking.watched.wait(
+        "document.querySelector('[data-view=heads] figure:nth-child(2) b').textContent === 'union of 2 heads'"
+    )
+    maps = looking.arrays()["attention"][..., 5:]
+    union = attention.mass_mask(maps[2, 2]) | attention.mass_mask(maps[0, 3])
+    assert f"in {union.sum()} of 64 patches" in looking.text(".pair figure:nth-child(2) small")
+    page.locator("[data-view=heads] select[aria-label='Order of the heads']").select_option("entropy")
+    narrow = int(np.argmin(attention.head_entropy(maps)))
+    label = f"layer {narrow // 6 + 1}, head {narrow % 6 + 1}"
+    looking.watched.wait(f"document.querySelector('.sheet-cells button').title === '{label}'")
+    page.reload()
+    looking.watched.wait(READY.format(1))
+    looking.watched.wait(
+        "document.querySelector('[data-view=heads] figure:nth-child(2) b').textContent === 'union of 2 heads'"
+    )
+
+
+def test_between_checkpoints_the_page_says_what_is_missing(looking: Looking) -> None:
+    looking.open(step=1000)
+    assert "no checkpoint" in looking.text(".side > .hint")
+    assert looking.page.locator(".sheet-cells button").count() == 6
+
+
+def test_two_networks_stand_side_by_side_and_ask_the_same_patch(looking: Looking) -> None:
+    looking.open(2, against="first")
+    titles = looking.page.locator("[data-view=heads] .side h3").all_inner_texts()
+    assert [title.replace("\u202f", "") for title in titles] == [
+        "dino_shapes, teacher at step 6000", "dino_shapes, teacher at step 0",
+    ]  # fmt: skip
+    picture = looking.page.locator("[data-view=heads] .side:nth-child(2) .pair canvas").first
+    picture.scroll_into_view_if_needed()
+    picture.hover(position={"x": 5, "y": 5})
+    looking.watched.wait(
+        "[...document.querySelectorAll('[data-view=heads] figure:first-child b')]"
+        ".every((b) => b.textContent === 'asked by: patch 1')"
+    )
+
+
+def test_photographs_are_handed_in_by_file_drop_and_paste_and_folders_chosen(looking: Looking) -> None:
+    looking.open()
+    page, content = looking.page, io.BytesIO()
+    Image.new("RGB", (50, 40), (20, 160, 60)).save(content, "PNG")
+    file = {"name": "green.png", "mimeType": "image/png", "buffer": content.getvalue()}
+    page.locator("[data-view=sources] input[type=file]").set_input_files([file])  # type: ignore[list-item]
+    looking.watched.wait("new URLSearchParams(location.search).get('images')?.startsWith('set:')")
+    looking.watched.wait("document.querySelectorAll('[data-view=heads] .strip-item').length === 1")
+    looking.watched.wait("document.querySelectorAll('[data-view=heads] .sheet-cells button').length === 24")
+    assert page.locator("[data-view=sources] select[aria-label=Images] option:checked").inner_text() == "green.png"
+    for event in ("drop", "paste"):
+        page.locator("[data-view=sources] select[aria-label=Images]").select_option("folder:0")
+        looking.watched.wait("new URLSearchParams(location.search).get('images') === 'folder:0'")
+        page.evaluate(
+            """([kind, bytes]) => {
+                const data = new DataTransfer();
+                data.items.add(new File([Uint8Array.from(bytes)], 'x.png', { type: 'image/png' }));
+                document.dispatchEvent(kind === 'drop' ? new DragEvent('drop', { dataTransfer: data, cancelable: true })
+                    : new ClipboardEvent('paste', { clipboardData: data, cancelable: true }));
+            }""",
+            [event, list(content.getvalue())],
+        )
+        looking.watched.wait("new URLSearchParams(location.search).get('images')?.startsWith('set:')")
+    broken = {"name": "broken.png", "mimeType": "image/png", "buffer": b"no image"}
+    page.locator("[data-view=sources] input[type=file]").set_input_files([broken])  # type: ignore[list-item]
+    looking.watched.wait(
+        "document.querySelector('[data-view=sources] [role=status]').textContent.includes('no image this lab opens')"
+    )
+
+
+def test_the_browsers_attention_is_pythons(looking: Looking) -> None:
+    random = np.random.default_rng(5)
+    queries, keys = random.integers(-127, 128, (3, 7, 4)), random.integers(-127, 128, (3, 7, 4))
+    scales = random.uniform(0.005, 0.02, (2, 3, 7))
+    maps = np.exp(random.normal(size=(5, 12)))
+    norms = random.uniform(1, 5, (4, 9))
+    found = looking.page.evaluate(
+        """async ({ q, k, qs, ks, maps, norms }) => {
+            const js = await import('/static/lab/looking.js');
+            const [queries, keys] = [{ data: Int8Array.from(q), scale: qs }, { data: Int8Array.from(k), scale: ks }];
+            return {
+                rows: [0, 1, 2].map((head) => [...js.row(queries, keys, [7, 4], head, 3)]),
+                from: maps.map((map) => js.reach(map, 4, 6)), spread: maps.map((map) => js.reach(map, 4)),
+                high: norms.map((row) => [...js.highNorm(row, 1.3)]),
+            };
+        }""",
+        {
+            "q": queries.ravel().tolist(), "k": keys.ravel().tolist(), "qs": scales[0].ravel().tolist(),
+            "ks": scales[1].ravel().tolist(), "maps": maps.tolist(), "norms": norms.tolist(),
+        },
+    )  # fmt: skip
+    expected = attention.row(queries * scales[0][..., None], keys * scales[1][..., None], 3)
+    assert np.array(found["rows"]) == pytest.approx(expected, rel=1e-3, abs=1e-6)
+    assert found["from"] == pytest.approx(attention.distance_from(maps, (3, 4), 6))
+    assert found["spread"] == pytest.approx(attention.spread(maps, (3, 4)))
+    assert (np.array(found["high"], bool) == artifacts.high_norm(norms, 1.3)).all()
+
+
+def test_a_phone_shows_the_page_without_scrolling_sideways(looking: Looking) -> None:
+    looking.page.set_viewport_size({"width": 400, "height": 800})
+    looking.open()
+    assert looking.page.evaluate("document.documentElement.scrollWidth") <= 400
+    looking.page.set_viewport_size({"width": 1280, "height": 900})

@@ -1,0 +1,235 @@
+"""Sources and images by name, what is refused, and that what is handed in leaves no trace on disk."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load
+
+from dino_core.errors import DataError, RunError
+from lab import cache, pictures, sight
+from lab.answers import House, Unanswered
+from lab.run import Run
+from lab.shelf import Shelf
+from lab.sight import Given
+from lab.worker import Worker
+
+GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
+
+
+def png(height: int = 40, width: int = 60, seed: int = 0, kind: str = "PNG") -> bytes:
+    content = io.BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(content, kind)
+    return content.getvalue()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("photographs")
+    for split in ("train", "train_mask"):
+        (root / split / "cat").mkdir(parents=True)
+    for number in range(3):
+        (root / "train" / "cat" / f"{number}.png").write_bytes(png(seed=number))
+        mask = np.zeros((40, 60), np.uint8)
+        mask[10:30, 20:40] = 255
+        Image.fromarray(mask).save(root / "train_mask" / "cat" / f"{number}.png")
+    (root / "train" / "broken.jpg").write_bytes(b"no image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def house(folder: Path, small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    broken = tmp_path_factory.mktemp("models") / "broken.pth"
+    broken.write_bytes(b"not a file of weights")
+    models = sight.named([str(broken), "random:vit_tiny_patch16_224", "nowhere/missing.pth"])
+    worker = Worker(idle=30.0)
+    yield House(
+        Shelf([small_run.parent, GOLDEN.parent]), worker, more={"sight": Given(models=models, folders=[folder])}
+    )
+    worker.close()
+
+
+def asked(house: House, path: str, **values: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    content = house.ask(path, {key: str(value) for key, value in values.items()}).make()
+    length = int.from_bytes(content[:8], "little")
+    return load(content), json.loads(json.loads(content[8 : 8 + length])["__metadata__"]["said"])
+
+
+def test_features_of_a_runs_own_probe_need_no_worker(house: House) -> None:
+    run = Run(GOLDEN)
+    name = house.shelf.name_of(GOLDEN)
+    for network in ("teacher", "student"):
+        tensors, said = asked(
+            house, "sight/features", source=f"run:{name}:{run.probes[0]}:{network}", images=f"probe:{name}"
+        )
+        stored = run.probe(run.probes[0]).read(f"{network}.patches").astype(np.float64)
+        unit = stored / np.linalg.norm(stored, axis=-1, keepdims=True)
+        assert tensors["patches"] * tensors["scale"][..., None] == pytest.approx(unit, abs=0.01)
+        assert said["stored"]
+    tensors, said = asked(house, "sight/heads", source=f"run:{name}:0:teacher", images=f"probe:{name}", image=1)
+    assert tensors["maps"] == pytest.approx(run.probe(0).attention[1].astype(np.float32))
+    assert not house.worker.alive
+
+
+@pytest.mark.slow
+def test_the_worker_sees_what_the_probe_stored_and_handed_in_images_leave_no_trace(
+    house: House, small_run: Path
+) -> None:
+    run, name = Run(small_run), house.shelf.name_of(small_run)
+    source, step = f"run:{name}:{run.checkpoints[-1]}:teacher", run.checkpoints[-1]
+    tensors, said = asked(house, "sight/heads", source=source, images=f"probe:{name}", image=2)
+    prefix = 1 + said["registers"]
+    assert tensors["attention"][-1, :, prefix:] == pytest.approx(
+        run.probe(step).attention[2].astype(np.float32), abs=2e-3
+    )
+    kept = sorted(cache.folder().rglob("*"))
+    assert asked(house, "sight/heads", source=source, images=f"probe:{name}", image=2)[1] == said
+    handed = house.tell("sight/images", png(), {}).make()["set"]
+    mine, _ = asked(house, "sight/features", source=source, images=f"set:{handed}")
+    again, _ = asked(house, "sight/features", source=source, images=f"set:{handed}")
+    assert (mine["patches"] == again["patches"]).all()
+    assert len(sight.given(house).memory) == 1
+    assert sorted(cache.folder().rglob("*")) == kept, "nothing of what was handed in is on disk"
+    larger, about = asked(house, "sight/features", source=source, images=f"set:{handed}", size=64)
+    assert (about["rows"], larger["patches"].shape[1]) == (8, 64)
+    shown, _ = asked(house, "sight/images", images=f"set:{handed}")
+    assert shown["images"].shape == (1, 40, 40, 3)
+    untrained, about = asked(house, "sight/features", source="model:random:vit_tiny_patch16_224", images="folder:0")
+    assert (about["rows"], untrained["patches"].shape) == (14, (3, 196, 192))
+    for model in ("broken", "missing"):
+        with pytest.raises(RunError, match=rf"{model}\.pth"):
+            asked(house, "sight/features", source=f"model:{model}", images="folder:0")
+    assert house.worker.alive, "a file that can't be read costs one sentence"
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"source": "model:/etc/passwd"}, "was not given a model '/etc/passwd'"),
+        ({"source": "run:x:1:teacher"}, "no such run"),
+        ({"source": "elsewhere"}, "is no network; expected run:ID:STEP:teacher"),
+        ({"images": "folder:7"}, "given 1 folders of images; there is no folder '7'"),
+        ({"images": "folder:../.."}, "there is no folder '../..'"),
+        ({"images": "file:/etc/passwd"}, "are no images; expected probe:RUN"),
+        ({"images": "set:0123"}, "no longer held"),
+        ({"size": "large"}, "size is 'large'; expected int"),
+    ],
+)
+def test_what_is_not_there_costs_one_sentence(house: House, values: dict[str, str], sentence: str) -> None:
+    name = house.shelf.name_of(GOLDEN)
+    whole = {"source": f"run:{name}:500:teacher", "images": f"probe:{name}", **values}
+    with pytest.raises((RunError, DataError, Unanswered), match=sentence.replace(".", r"\.")):
+        asked(house, "sight/features", **whole)
+
+
+def test_a_student_is_only_there_where_the_run_stored_it(house: House) -> None:
+    name = house.shelf.name_of(GOLDEN)
+    with pytest.raises(RunError, match="keeps its student only at its probes"):
+        asked(house, "sight/features", source=f"run:{name}:200:student", images="folder:0")
+    with pytest.raises(RunError, match="neither a checkpoint nor a probe at step 77"):
+        asked(house, "sight/features", source=f"run:{name}:77:teacher", images=f"probe:{name}")
+
+
+def test_a_folder_shows_its_images_and_the_objects_masks(house: House) -> None:
+    tensors, said = asked(house, "sight/images", images="folder:0")
+    assert said["names"] == ["0", "1", "2"], "the broken one is left out"
+    assert tensors["images"].shape == (3, 40, 40, 3)
+    expected = np.zeros((40, 40), bool)
+    expected[10:30, 10:30] = True  # the middle of 60 columns
+    assert (tensors["masks"].astype(bool) == expected).all()
+    assert asked_offer(house)["folders"][0]["count"] == 4
+
+
+def asked_offer(house: House) -> dict[str, Any]:
+    return house.ask("sight").make()
+
+
+def test_links_that_lead_out_of_a_folder_are_not_followed(tmp_path: Path, folder: Path) -> None:
+    (tmp_path / "given").mkdir()
+    (tmp_path / "given" / "own.png").write_bytes(png())
+    (tmp_path / "given" / "away.png").symlink_to(folder / "train" / "cat" / "0.png")
+    assert [file.name for file in pictures.of_folder(tmp_path / "given")] == ["own.png"]
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><script>alert(1)</script></svg>'
+
+
+@pytest.mark.parametrize(
+    ("body", "sizes", "sentence"),
+    [
+        (SVG, [], "is no image this lab opens"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", [], "is no image this lab opens"),
+        (png()[:200], [], "image 1"),
+        (png(), [3], "add up to 3"),
+        (png() * 2, [len(png()), -1, len(png()) + 1], "add up to|bytes came"),
+        (b"x" * 30, [1] * 30, "those are 30 images; the lab takes up to 24"),
+        (b"", [], "add up to 0"),
+        (bytes(pictures.MOST_BYTES + 1), [], "takes up to 24 MiB at once"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_a_sentence(body: bytes, sizes: list[int], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        pictures.handed_in(body, sizes)
+
+
+def test_an_image_that_would_fill_the_memory_is_refused_by_its_header() -> None:
+    content = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(content, "PNG")
+    assert len(content.getvalue()) < 20_000
+    with pytest.raises(DataError, match="9000×9000 pixels; the lab takes up to 50 million"):
+        pictures.handed_in(content.getvalue())
+
+
+def test_several_files_and_the_frames_of_an_animation_become_one_set() -> None:
+    first, second = png(32, 32), png(64, 48, kind="JPEG")
+    together = pictures.handed_in(first + second, [len(first), len(second)], video=True)
+    assert together.images.shape == (2, 48, 48, 3)
+    assert (together.names, together.video) == (("frame 1", "frame 2"), True)
+    content = io.BytesIO()
+    frames = [Image.new("RGB", (20, 20), (10 * n, 0, 0)) for n in range(7)]
+    frames[0].save(content, "GIF", save_all=True, append_images=frames[1:])
+    film = pictures.handed_in(content.getvalue())
+    assert film.video
+    assert film.images[:, 0, 0, 0].tolist() == pytest.approx([10 * n for n in range(7)], abs=4)
+
+
+def test_sets_are_forgotten_when_newer_ones_need_their_room() -> None:
+    sets = pictures.Sets(room=3 * 48 * 48 * 3)
+    names = [sets.put(pictures.handed_in(png(48, 48, seed=seed))) for seed in range(3)]
+    assert sets.get(names[0]).images.shape == (1, 48, 48, 3)
+    names.append(sets.put(pictures.handed_in(png(48, 48, seed=9))))
+    with pytest.raises(DataError, match="no longer held"):
+        sets.get(names[1])
+    assert sets.get(names[0]).digest == names[0], "used lately, so it stayed"
+
+
+def test_a_read_only_lab_takes_nothing_unless_told_to() -> None:
+    shelf, worker = Shelf([]), Worker()
+    for house, takes in (
+        (House(shelf, worker), True),
+        (House(shelf, worker, read_only=True), False),
+        (House(shelf, worker, read_only=True, more={"sight": Given(uploads=True)}), True),
+    ):
+        assert sight.offered(house)["takes"] == takes
+        if takes:
+            assert house.tell("sight/images", png()).make()["set"]
+        else:
+            with pytest.raises(RunError, match="read-only"):
+                house.tell("sight/images", png()).make()
+
+
+def test_models_have_short_names_none_twice_and_an_untrained_one_beside_them(tmp_path: Path) -> None:
+    for where in ("a", "b"):
+        (tmp_path / where).mkdir()
+        (tmp_path / where / "dino.pth").write_bytes(b"")
+    found = sight.named([str(tmp_path / "a" / "dino.pth"), str(tmp_path / "b" / "dino.pth"), "dinov2_vits14"])
+    assert list(found) == ["dino", "dino (2)", "dinov2_vits14", sight.FLOOR]
+    assert list(sight.named(["random:x"])) == ["random:x"]
