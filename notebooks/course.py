@@ -1,0 +1,49 @@
+"""What cells of the course import: guesses, hints, figures, views of the lab, and a run that trains beside the notebook."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import lab
+from notebooks.exercises import Unsolved, hint
+from notebooks.figures import look, style
+from notebooks.guesses import home, predict, recorded, reveal
+from notebooks.live import LiveRun, live_run, stop
+from notebooks.views import show
+
+__all__ = [
+    "QUICK",
+    "LiveRun",
+    "Unsolved",
+    "gallery",
+    "hint",
+    "home",
+    "live_run",
+    "look",
+    "predict",
+    "recorded",
+    "reveal",
+    "scaled",
+    "show",
+    "stop",
+]
+
+QUICK = bool(os.environ.get("DINO_COURSE_QUICK"))
+"""Set when the notebooks are only tried out (tests): everything real, but short, so that outcomes may differ."""
+
+Amount = TypeVar("Amount")
+
+
+def scaled(full: Amount, quick: Amount) -> Amount:
+    """`full`, or `quick` where the notebooks are only tried out (DINO_COURSE_QUICK=1)."""
+    return quick if QUICK else full
+
+
+def gallery() -> lab.Run:
+    """The recorded run that ships with the lab: recipe `tiny` for 6000 steps on drawn shapes."""
+    return lab.Run(Path(lab.__file__).parent / "gallery" / "dino_shapes")
+
+
+style()

@@ -1,0 +1,65 @@
+"""`show`: a view of the lab in the notebook, live where it can be, else a static figure of the same numbers."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+
+import lab
+from notebooks.figures import look
+
+
+def show(view: str, run: lab.Run, *, step: int | None = None, image: int = 0, **controls: Any) -> Any:
+    """The lab's widget where a notebook can show it; in a static page, or without widgets, a figure."""
+    if not os.environ.get("DINO_COURSE_STATIC") and hasattr(lab, "show"):
+        return lab.show(view, run=run, step=step, image=image, **controls)
+    if view not in STATIC:
+        raise ValueError(f"no view {view!r} as a figure. There are: {', '.join(STATIC)}.")
+    return STATIC[view](run, step=step, image=image, **controls)
+
+
+def figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: float = 3.6) -> tuple[Any, Any]:
+    """A figure that is shown by `look` and not by its cell."""
+    import matplotlib.pyplot as plt
+
+    drawn, axes = plt.subplots(rows, columns, figsize=(width, height))
+    plt.close(drawn)
+    return drawn, axes
+
+
+def loss(run: lab.Run, *, step: int | None, image: int) -> None:
+    """The loss and what it is made of."""
+    table = run.metrics()
+    drawn, axes = figure()
+    names = {"loss/dino": "loss", "teacher/entropy": "H(teacher)", "teacher/kl": "KL(teacher || student)"}
+    for name, label in names.items():
+        if name in table:
+            line = table[["step", name]].dropna()
+            axes.plot(line["step"], line[name], label=label)
+    axes.set(title=f"The loss of {run.name} and its two parts", xlabel="training step", ylabel="nats")
+    axes.legend()
+    look(drawn, "the cross-entropy between views, and the entropy and the divergence that add up to it.",
+         "whether the divergence stays away from 0: where it is 0, nothing is left to learn.")  # fmt: skip
+
+
+def attention(run: lab.Run, *, step: int | None, image: int, head: int | None = None) -> None:
+    """One image and what each head of the last layer looks at."""
+    probe = run.probe(step)
+    picture = run.probe_images.images[image].transpose(1, 2, 0)
+    maps = probe.attention[image].astype(np.float32)
+    chosen = range(len(maps)) if head is None else [head]
+    drawn, axes = figure(1, 1 + len(chosen), width=1.5 * (1 + len(chosen)), height=1.9)
+    axes[0].imshow(picture)
+    axes[0].set_title("image")
+    for place, index in zip(axes[1:], chosen):
+        place.imshow(maps[index].reshape(probe.grid), cmap="viridis", vmin=0)
+        place.set_title(f"head {index}")
+    for place in axes:
+        place.axis("off")
+    look(drawn, f"the class token's attention over the patches, last layer, step {probe.step}; each map on its own scale.",
+         "which heads light up the object, and which the background.")  # fmt: skip
+
+
+STATIC = {"loss": loss, "attention": attention}
