@@ -12,7 +12,6 @@ import builtins
 import hashlib
 import os
 import re
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -262,7 +261,7 @@ def stale(source: Path) -> list[str]:
     name = source.with_suffix(".ipynb").name
     module = SOLUTIONS / f"n{source.stem[:2]}.py"
     found = []
-    if not module.is_file() or module.read_text() != _formatted(solutions(source)):
+    if not module.is_file() or module.read_text() != solutions(source):
         found.append(f"{module.relative_to(HERE.parent)} is not what {source.name} says")
     for folder, wanted in ((STUDENT, student(source)), (INSTRUCTOR, instructor(source))):
         file = folder / name
@@ -277,7 +276,7 @@ def build(source: Path, run: bool = True) -> list[Path]:
     """Write what a source gives: the solutions, the student's notebook and (when `run`) the instructor's."""
     name = source.with_suffix(".ipynb").name
     module = SOLUTIONS / f"n{source.stem[:2]}.py"
-    module.write_text(_formatted(solutions(source)))
+    module.write_text(solutions(source))
     STUDENT.mkdir(exist_ok=True)
     (STUDENT / name).write_text(text_of(student(source)))
     written = [module, STUDENT / name]
@@ -291,12 +290,3 @@ def build(source: Path, run: bool = True) -> list[Path]:
         (INSTRUCTOR / name).write_text(text)
         written.append(INSTRUCTOR / name)
     return written
-
-
-def _formatted(code: str) -> str:
-    """As ruff formats it, where ruff is installed."""
-    import subprocess
-
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", "solutions.py", "--line-length", "120", "-"]
-    done = subprocess.run(command, input=code, capture_output=True, text=True)
-    return done.stdout if done.returncode == 0 else code
