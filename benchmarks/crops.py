@@ -16,10 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.report import goal, threads
 from benchmarks.setting import setting
+from benchmarks.step import worth_measuring
 from benchmarks.worker import Worker, ratio, rounds, seconds
+from dino_core.config import Machine
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from dino_core.machine import Precision
 
 SIDE, BATCH = 96, 32
 PEERS = {
@@ -86,18 +90,18 @@ def timed(call: Callable[[], Any]) -> float:
     return time.perf_counter() - began
 
 
-def end_to_end(folder: str, quick: bool) -> Callable[[], float]:
+def end_to_end(folder: str, quick: bool, precision: Precision) -> Callable[[], float]:
     """A training step of ours with all that comes before it: the loader's threads, multi-crop, the engine."""
     from dino_core.machine import be_a_good_neighbour
 
     be_a_good_neighbour()
     from benchmarks.ours import loading_steps
 
-    _, steps = loading_steps(setting(quick).config(), folder)
+    _, steps = loading_steps(setting(quick).config(Machine(device="cpu", precision=precision)), folder)
     return lambda: float(next(steps).total)
 
 
-def lightly_end_to_end(folder: str, quick: bool) -> Callable[[], None]:
+def lightly_end_to_end(folder: str, quick: bool, precision: Precision) -> Callable[[], None]:
     """The same from lightly's parts: its transform in a DataLoader's processes, and the step of `benchmarks.rivals`."""
     import torch
     from torchvision.datasets import ImageFolder
@@ -119,7 +123,8 @@ def lightly_end_to_end(folder: str, quick: bool) -> Callable[[], None]:
 
     def once() -> None:
         views, _ = next(source)
-        rival.step(torch.stack(views[:2]), torch.stack(views[2:]))
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            rival.step(torch.stack(views[:2]), torch.stack(views[2:]))
 
     return once
 
@@ -128,8 +133,10 @@ def measure(quick: bool) -> dict[str, Any]:
     count = 2 if quick else 20
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
         write_images(Path(folder), 2 * BATCH if quick else 16 * BATCH)
-        took = views(folder, quick, count) | {"end to end": together(folder, quick, count)}
-    images = {"crops": BATCH, "files": BATCH, "end to end": setting(quick).images}
+        took = views(folder, quick, count)
+        for precision in worth_measuring(quick):
+            took[f"end to end, {precision}"] = together(folder, quick, count, precision)
+    images = {part: BATCH if part in ("crops", "files") else setting(quick).images for part in took}
     return {
         "images": {"side": SIDE, "batch": BATCH},
         "images_per_second": {
@@ -147,7 +154,11 @@ def measure(quick: bool) -> dict[str, Any]:
                 over(took["files"], "torchvision PIL"),
                 at_least=3,
             ),
-            goal("lightly end to end takes as long as ours ×", over(took["end to end"], "lightly"), at_least=1.5),
+            *(
+                goal(f"lightly {part} takes as long as ours ×", over(found, "lightly"), at_least=1.5)
+                for part, found in took.items()
+                if part.startswith("end to end")
+            ),
         ],
     }
 
@@ -166,7 +177,7 @@ def views(folder: str, quick: bool, count: int) -> dict[str, dict[str, list[floa
     return {part: {name: [turn.said[part] for turn in t] for name, t in turns.items()} for part in ("crops", "files")}
 
 
-def together(folder: str, quick: bool, count: int) -> dict[str, list[float]]:
+def together(folder: str, quick: bool, count: int, precision: Precision) -> dict[str, list[float]]:
     """Seconds of a step with all that comes before it, in each round, with all threads."""
     targets = {"ours": "end_to_end", "lightly": "lightly_end_to_end"}
     if find_spec("lightly") is None:
@@ -174,7 +185,11 @@ def together(folder: str, quick: bool, count: int) -> dict[str, list[float]]:
     with ExitStack() as stack:
         workers = {
             name: stack.enter_context(
-                Worker(f"benchmarks.crops:{target}", {"folder": folder, "quick": quick}, threads=threads())
+                Worker(
+                    f"benchmarks.crops:{target}",
+                    {"folder": folder, "quick": quick, "precision": precision},
+                    threads=threads(),
+                )
             )
             for name, target in targets.items()
         }

@@ -96,18 +96,21 @@ def peak(quick: bool) -> Callable[[], float]:
 
 
 def measure(quick: bool) -> dict[str, Any]:
-    with Worker("benchmarks.step:chosen", {"quick": quick}, threads=threads()) as worker:
-        fast: Precision = "bf16" if worker.turn(1).said else "fp32"
-    precisions: list[Precision] = ["fp32", "bf16"] if fast == "bf16" or quick else ["fp32"]
-    runs = {precision: in_turns(quick, precision) for precision in precisions}
+    runs = {precision: in_turns(quick, precision) for precision in worth_measuring(quick)}
     peaks = [peak for run in runs.values() for peak in run["peaks"]]
     return {
         "work": {"gflop_per_step": setting(quick).flops / 1e9, "counted": "the plain loop's, for all contestants"},
         "peak_gflops": statistics.median(peaks) / 1e9,
-        "trainer_chooses": fast,
+        "trainer_chooses": "bf16" if "bf16" in runs else "fp32",
         "precisions": {precision: run["contestants"] for precision, run in runs.items()},
         "goals": [each for precision, run in runs.items() for each in goals(precision, run["contestants"])],
     }
+
+
+def worth_measuring(quick: bool) -> list[Precision]:
+    """float32, and bf16 where the trainer would choose it on this machine."""
+    with Worker("benchmarks.step:chosen", {"quick": quick}, threads=threads()) as worker:
+        return ["fp32", "bf16"] if worker.turn(1).said or quick else ["fp32"]
 
 
 def in_turns(quick: bool, precision: Precision) -> dict[str, Any]:
