@@ -5,6 +5,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 RUNS   ?= runs
 PORT   ?= 7860
+TESTERS ?= 2
 
 .PHONY: help lab test setup bench gallery lint fast
 .DEFAULT_GOAL := help
@@ -37,7 +38,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 fast: setup
 	$(BIN)/python -m pytest -m "not slow and not browser"
