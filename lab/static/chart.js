@@ -16,7 +16,7 @@ export const last = (curve) => curve?.y.findLast((y) => y !== null) ?? null;
 export const severity = (level) => ({ trouble: 2, watch: 1 })[level] ?? 0;
 
 /** `panels(track)` → [{ title, unit, height, range, zero, format, curves: [{ name, colour, x, y, dash, fill, faint, dots, shown, about }],
-    lines: [{ y, label, colour, left, below }] }].  Curves without points are left out, and panels without curves. */
+    lines: [{ y, label, colour, left, below }], bands: [{ from, to, label }] }].  Curves without points are left out, and panels without curves. */
 export function chart(element, host, panels, { empty = "No values yet." } = {}) {
   const note = h("p", { class: "empty" }, empty);
   const frame = h("div", { class: "panels" }, note);
@@ -148,6 +148,10 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
     layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: line.y, y1: line.y, layer: "below", line: { color: colour, width: 1.2, dash: "dash" } });
     layout.annotations.push({ text: escaped(line.label), xref: "paper", x: line.left ? 0.004 : 0.996, y: line.y, xanchor: line.left ? "left" : "right", yanchor: line.below ? "top" : "bottom",
       showarrow: false, font: { size: 11, color: colour }, bgcolor: "rgba(0,0,0,0)" });
+  }
+  for (const [index, { from, to, label }] of (panel.bands ?? []).entries()) {
+    if (index % 2) layout.shapes.push({ type: "rect", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: tint(css("sky"), 0.14) });
+    layout.annotations.push({ text: escaped(label), x: from, yref: "paper", y: 1, xanchor: "left", yanchor: "top", showarrow: false, font: { size: 10.5, color: muted } });
   }
   for (const event of alarms(track)) {
     const colour = css(severity(event.level) > 1 ? "red" : "orange");

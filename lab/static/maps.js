@@ -65,6 +65,9 @@ export function componentColour(score) {
 const MAGMA = ["#000004", "#120d31", "#331067", "#59157e", "#7e2482", "#a3307e", "#c83e73", "#e95462", "#fa7d5e", "#fea973", "#fed395", "#fcfdbf"];
 const CIVIDIS = ["#00224e", "#0a336f", "#35456c", "#4f576c", "#666970", "#7d7c78", "#948e77", "#aea371", "#c8b866", "#e5cf52", "#fee838"];
 
+// From less to more with nothing in the middle: blue and orange are told apart by colour-blind eyes.
+const BALANCE = ["#08306b", "#2f74b5", "#8ab8dc", "#d5e4ef", "#f6f4f0", "#f7dcb8", "#ecaa58", "#c46d10", "#6f3602"];
+
 function ramp(colours) {
   const rgb = colours.map((c) => [1, 3, 5].map((i) => parseInt(c.slice(i, i + 2), 16)));
   const table = new Uint8Array(256 * 3);
@@ -76,5 +79,5 @@ function ramp(colours) {
 }
 
 /** Colour tables of 256 entries, light for much: both can be told apart in grey and by colour-blind eyes. */
-export const RAMPS = { magma: ramp(MAGMA), cividis: ramp(CIVIDIS) };
-export const RAMP_CSS = { magma: `linear-gradient(90deg, ${MAGMA.join(", ")})`, cividis: `linear-gradient(90deg, ${CIVIDIS.join(", ")})` };
+export const RAMPS = { magma: ramp(MAGMA), cividis: ramp(CIVIDIS), balance: ramp(BALANCE) };
+export const RAMP_CSS = { magma: `linear-gradient(90deg, ${MAGMA.join(", ")})`, cividis: `linear-gradient(90deg, ${CIVIDIS.join(", ")})`, balance: `linear-gradient(90deg, ${BALANCE.join(", ")})` };

@@ -1,0 +1,300 @@
+/* view
+{
+  "page": "gram",
+  "place": 10,
+  "title": "The Gram matrix of one image",
+  "shows": "How alike any two patches of an image are: now, at an earlier checkpoint taken as the anchor, and the difference. Rows and columns are the same patches in the same order.",
+  "look": "Bright blocks are parts. Dense decay blurs them: the matrix turns evenly bright and the difference orange. Point at a patch or at a row: its map lights up, in every picture.",
+  "needs": "probes with patch features"
+}
+*/
+// Gram matrices and patch maps of the network now, of an anchor, and their difference: derived here from eight-bit features.
+
+import { card, choice, h, number, refill } from "./dom.js";
+import { RAMP_CSS } from "./maps.js";
+import { gramBinned, gramChanged, gramOrder, gramRow, overall, rowsOf } from "./matrices.js";
+import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, strip, tile } from "./tiles.js";
+
+const BINS = 256; // rows of a drawn matrix; with more patches each row is the mean of neighbours in the order
+const AT_ONCE = 300; // patches up to which "how much each changed" is worked out before painting
+const KINDS = { now: "now", anchor: "anchor", difference: "now − anchor" };
+
+export function mount(element, host) {
+  host.keep({ anchor: null, gramNetwork: "teacher", gramOrder: "groups" });
+  const anchors = h("select", { "aria-label": "Anchor checkpoint", onchange: () => host.set({ anchor: anchors.value }) });
+  const body = card(element, {
+    ...host.about,
+    controls: [choice("Network", { teacher: "teacher", student: "student" }, host.get("gramNetwork"), (gramNetwork) => host.set({ gramNetwork })),
+      choice("Order", { groups: "by likeness", raster: "by place" }, host.get("gramOrder"), (gramOrder) => host.set({ gramOrder })),
+      h("label", { class: "labelled" }, "anchor ", anchors)],
+  });
+  const images = strip(host), status = h("p", { class: "hint", role: "status" }), why = h("p", { class: "hint" });
+  const scales = h("div", { class: "controls under" }, why,
+    h("span", { class: "scale" }, "cosine 0", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1"),
+    h("span", { class: "scale" }, "difference −0.6", h("i", { style: `background:${RAMP_CSS.balance}` }), "0.6"));
+  const first = side(host, false), second = side(host, true);
+  body.append(images, scales, first.element, second.element, status);
+  host.on(["stop", "run", "overlay", "anchor", "gramNetwork"], load);
+  host.on(["image", "patch", "gramOrder", "pinned"], paint);
+  host.on("data", () => { if (!first.ready() || !!host.overlay() !== second.ready()) load(); });
+  let asked = 0, queued = false, shownImages = null;
+  load();
+
+  async function load() {
+    const track = host.run(), stop = host.stop();
+    if (!track || stop === null) {
+      first.clear();
+      second.clear();
+      status.textContent = track ? "The first pictures come with the first probes." : "";
+      return;
+    }
+    const [anchor, reason] = anchorOf(host, track);
+    offer(host.stops(), anchor);
+    why.textContent = reason;
+    const now = ++asked, network = host.get("gramNetwork");
+    try {
+      const [found, left, right] = await Promise.all([host.tensors("images"),
+        both(host.get("run"), host.stops(), stop, anchor, network), overlaid(stop, anchor, network)]);
+      if (now !== asked) return;
+      status.textContent = "";
+      shownImages = found.tensors;
+      images.fill(shownImages.images, shownImages.labels, track.head.classes);
+      first.show({ ...left, images: shownImages, name: track.head.name });
+      if (right) second.show(right); else second.clear();
+      paint();
+      ahead(network);
+    } catch (error) {
+      if (now !== asked) return;
+      first.clear();
+      second.clear();
+      status.textContent = network === "student" && error.message.includes("has no") ? "This run kept the teacher's features only: there is no student to show here." : error.message;
+    }
+  }
+
+  const features = (run, stop, network) => host.kept(`run/${run}/probe/${stop}/features?network=${network}`);
+
+  async function both(run, stops, stop, anchor, network) {
+    const [now, then] = await Promise.all([features(run, stop, network), features(run, anchor, "teacher")]);
+    return { now: now.tensors, then: then.tensors, grid: [now.said.rows, now.said.columns], stop, anchor, key: `${run} ${stop} ${anchor} ${network}` };
+  }
+
+  /** The second run at its own stop nearest before, against its own anchor. */
+  async function overlaid(stop, anchor, network) {
+    const over = host.overlay();
+    if (!over?.head.probes.length) return null;
+    const stops = over.head.probes, before = (step) => stops.findLast((other) => other <= step) ?? stops[0];
+    const run = host.get("overlay");
+    const [found, shown] = await Promise.all([both(run, stops, before(stop), before(anchor), network), host.kept(`run/${run}/images`)]);
+    return { ...found, images: shown.tensors, name: over.head.name };
+  }
+
+  function ahead(network) {
+    const stops = host.stops(), at = stops.indexOf(host.stop());
+    for (const stop of [stops[at + 1], stops[at + 2], stops[at - 1]]) if (stop !== undefined) features(host.get("run"), stop, network).catch(() => {});
+  }
+
+  function offer(stops, anchor) {
+    refill(anchors, stops.join(), () => stops.map((stop) => h("option", { value: stop }, `step ${number(stop)}`)));
+    anchors.value = String(anchor);
+  }
+
+  function paint() {
+    if (queued) return;
+    queued = true;
+    requestAnimationFrame(() => {
+      queued = false;
+      if (shownImages) images.fill(shownImages.images, shownImages.labels, host.run()?.head.classes);
+      first.paint();
+      second.paint();
+    });
+  }
+}
+
+/** The chosen anchor, or the one that this run's training suggests, and why. */
+export function anchorOf(host, track) {
+  const stops = host.stops(), chosen = Number(host.get("anchor") ?? NaN);
+  if (stops.includes(chosen)) return [chosen, ""];
+  const nearest = (step) => stops.findLast((stop) => stop <= step) ?? stops[0];
+  const phase = track.events.find((event) => event.event === "phase" && event.index > 0 && JSON.stringify(event.changed ?? {}).includes("gram"));
+  if (phase) return [nearest(phase.step), `Anchor: the step at which Gram anchoring began (${phase.name}).`];
+  const dense = track.curves.pca_iou;
+  const best = dense?.y.reduce((at, y, i) => (y !== null && (at < 0 || y > dense.y[at]) ? i : at), -1) ?? -1;
+  if (best >= 0) return [nearest(dense.x[best]), "Anchor: the checkpoint whose first component found objects best; choose any other."];
+  return [stops[Math.floor(stops.length / 2)], "Anchor: the checkpoint in the middle of training; choose any other."];
+}
+
+/** Pictures and matrices of one run. */
+function side(host, isSecond) {
+  const head = h("h3", { class: "film-head" }), pictures = h("div", { class: "gram-row" }), matrices = h("div", { class: "gram-row" });
+  const numbers = h("p", { class: "hint", role: "status" }), readout = h("p", { class: "hint gram-readout" });
+  const element = h("section", { class: "gram-side", hidden: true, "aria-label": isSecond ? "Second run" : "Chosen run" }, head, pictures, matrices, readout, numbers);
+  let shown = null, derived = null, hovered = null;
+
+  const image = () => Math.min(host.get("image"), shown.images.images.shape[0] - 1, shown.now.patches.shape[0] - 1);
+
+  /** Everything that depends on image and checkpoint, kept until one of them changes. */
+  function derive() {
+    const key = `${shown.key} ${image()} ${host.get("gramOrder")}`;
+    if (derived?.key === key) return derived;
+    const rows = (t) => [rowsOf(t.patches.data, t.scale.data, t.patches.shape, image()), t.patches.shape[2]];
+    const [now, width] = rows(shown.now), [then, thenWidth] = rows(shown.then);
+    const count = now.length / width, same = count === then.length / thenWidth;
+    const order = same && host.get("gramOrder") === "groups" ? gramOrder(then, thenWidth) : Int32Array.from({ length: count }, (_, n) => n);
+    const bins = Math.min(BINS, count);
+    derived = { key, now, width, then, thenWidth, count, same, order, bins, place: Int32Array.from(order), matrix: { now: gramBinned(now, width, order, bins) }, changed: null };
+    order.forEach((patch, at) => { derived.place[patch] = Math.floor((at * bins) / count); });
+    if (same) {
+      derived.matrix.anchor = gramBinned(then, thenWidth, order, bins);
+      derived.matrix.difference = derived.matrix.now.map((value, i) => value - derived.matrix.anchor[i]);
+      const own = derived, work = () => { own.changed = gramChanged(now, width, then, thenWidth); };
+      if (count <= AT_ONCE) work();
+      else setTimeout(() => { work(); if (derived === own) paint(); }, 120);
+    }
+    return derived;
+  }
+
+  /** Cosines to the chosen patch; nothing chosen: nothing. */
+  function maps() {
+    const patch = host.get("patch"), d = derive();
+    if (patch === null || patch >= d.count) return {};
+    if (d.mapsOf === patch) return d.maps;
+    const now = gramRow(d.now, d.width, patch), anchor = d.same ? gramRow(d.then, d.thenWidth, patch) : null;
+    d.mapsOf = patch;
+    d.maps = { now, anchor, difference: anchor && now.map((value, n) => value - anchor[n]) };
+    return d.maps;
+  }
+
+  function build() {
+    refill(pictures, "made", () => [
+      big("image", "image", (context, size) => drawPicture(context, size, picture(shown.images.images, image()))),
+      ...Object.entries(KINDS).map(([kind, word]) => big(kind, word, (context, size) => patchMap(context, size, kind)))]);
+    refill(matrices, "made", () => [
+      big("changed", "how much each patch changed", (context, size) => changedMap(context, size)),
+      ...Object.entries(KINDS).map(([kind, word]) => square(kind, word))]);
+  }
+
+  const colours = (values, kind, alpha = 1) => (kind === "difference" ? ramp(values, -0.6, 0.6, "balance", alpha) : ramp(values, 0, 1, "cividis", alpha));
+
+  function patchMap(context, size, kind) {
+    drawPicture(context, size, picture(shown.images.images, image(), true));
+    const values = maps()[kind];
+    if (values) drawPatches(context, size, shown.grid, colours(values, kind, 0.9));
+    marks(context, size);
+  }
+
+  function changedMap(context, size) {
+    drawPicture(context, size, picture(shown.images.images, image(), true));
+    const { changed } = derive();
+    if (changed) drawPatches(context, size, shown.grid, ramp(changed, 0, 0.6, "magma", 0.85));
+    marks(context, size);
+  }
+
+  function marks(context, size) {
+    const outline = (patch, colour, dash) => {
+      if (patch === null || patch >= derived.count) return;
+      const mask = new Uint8Array(derived.count);
+      mask[patch] = 1;
+      drawOutline(context, size, mask, shown.grid, { colour, width: 1.8, dash });
+    };
+    outline(host.get("patch"), "#fff");
+    outline(hovered, "#56b4e9", [3, 2]);
+  }
+
+  function drawMatrix(context, size, kind) {
+    const d = derive(), values = d.matrix[kind];
+    if (!values) return;
+    d.drawn ??= {};
+    d.drawn[kind] ??= drawnOnce(values, d.bins, colours(values, kind));
+    context.imageSmoothingEnabled = false;
+    context.drawImage(d.drawn[kind], 0, 0, size, size);
+    const patch = host.get("patch");
+    if (patch === null || patch >= d.count) return;
+    const cell = size / d.bins, at = d.place[patch] * cell;
+    context.strokeStyle = kind === "difference" ? "rgba(0, 0, 0, .8)" : "rgba(255, 255, 255, .9)";
+    context.lineWidth = Math.max(1, size / 260);
+    context.strokeRect(0, at, size, Math.max(cell, 1));
+    context.strokeRect(at, 0, Math.max(cell, 1), size);
+  }
+
+  function big(kind, word, paintTile) {
+    const canvas = tile((context, size) => { if (shown) { derive(); paintTile(context, size); } }, { tabindex: kind === "image" ? 0 : null, "data-kind": kind, "aria-label": `${word}; arrow keys choose a patch` });
+    choosePatch(canvas, host, () => shown?.grid);
+    return h("figure", { "data-kind": kind }, canvas, h("figcaption", {}, h("b", {}, word)));
+  }
+
+  function square(kind, word) {
+    const canvas = tile((context, size) => { if (shown) drawMatrix(context, size, kind); }, { "data-matrix": kind, "aria-label": `Gram matrix, ${word}` });
+    const at = (event) => {
+      const box = canvas.getBoundingClientRect(), d = derive();
+      const bin = (share) => Math.min(Math.max(Math.floor(share * d.bins), 0), d.bins - 1);
+      const patch = (b) => d.order[Math.min(Math.ceil((b * d.count) / d.bins), d.count - 1)];
+      return [patch(bin((event.clientY - box.top) / box.height)), patch(bin((event.clientX - box.left) / box.width))];
+    };
+    canvas.addEventListener("pointermove", (event) => {
+      const [row, column] = at(event);
+      hovered = column;
+      if (!host.get("pinned")) host.set({ patch: row });
+      tell(host.get("pinned") ? host.get("patch") : row, column);
+      paint();
+    });
+    canvas.addEventListener("pointerleave", () => { hovered = null; readout.textContent = ""; if (!host.get("pinned")) host.set({ patch: null }); paint(); });
+    canvas.addEventListener("click", (event) => {
+      const [row] = at(event), same = host.get("pinned") && host.get("patch") === row;
+      host.set({ patch: row, pinned: !same });
+    });
+    return h("figure", { "data-kind": `matrix-${kind}` }, canvas, h("figcaption", {}, h("b", {}, `matrix, ${word}`)));
+  }
+
+  function tell(row, column) {
+    const { now, anchor } = maps();
+    if (!now) return;
+    readout.textContent = `patches ${row + 1} and ${column + 1}: cosine ${number(now[column], 2)} now${anchor ? `, ${number(anchor[column], 2)} at the anchor` : ""}`;
+  }
+
+  function paint() {
+    if (!shown) return;
+    build();
+    const d = derive();
+    element.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    const title = `${shown.name}: step ${number(shown.stop)} against its step ${number(shown.anchor)}`;
+    if (head.textContent !== title) head.textContent = title;
+    const mean = (values) => (values.reduce((sum, value) => sum + value, 0)) / values.length;
+    const words = !d.same ? "The two checkpoints cut the image into different patches, so their matrices can't be compared."
+      : `Image ${image() + 1}, ${d.count} patches${d.bins < d.count ? ` (drawn as ${d.bins} rows, each a mean)` : ""}: distance of the matrices ${d.changed ? number(overall(d.changed), 3) : "…"} (root mean square), mean cosine ${number(mean(d.matrix.now), 3)} now and ${number(mean(d.matrix.anchor), 3)} at the anchor.`;
+    if (numbers.textContent !== words) numbers.textContent = words;
+  }
+
+  return {
+    element, paint, ready: () => shown !== null,
+    show(next) { shown = next; element.hidden = false; build(); },
+    clear() { shown = derived = null; element.hidden = true; [pictures, matrices].forEach((place) => { forget(place); place.replaceChildren(); delete place.dataset.key; }); },
+  };
+}
+
+/** A matrix as a canvas of its own size, so that pointing at it draws no entry again. */
+function drawnOnce(values, bins, colour) {
+  const canvas = h("canvas", { width: bins, height: bins });
+  drawPatches(canvas.getContext("2d"), bins, [bins, bins], colour);
+  return canvas;
+}
+
+/** Pointer and arrow keys on a picture choose the patch that all pictures mark. */
+export function choosePatch(canvas, host, grid) {
+  canvas.style.cursor = "crosshair";
+  canvas.addEventListener("pointermove", (event) => { if (!host.get("pinned") && grid()) host.set({ patch: patchAt(event, grid()) }); });
+  canvas.addEventListener("pointerleave", () => { if (!host.get("pinned")) host.set({ patch: null }); });
+  canvas.addEventListener("click", (event) => {
+    const patch = patchAt(event, grid()), same = host.get("pinned") && host.get("patch") === patch;
+    host.set({ patch, pinned: !same });
+  });
+  canvas.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { host.set({ patch: null, pinned: false }); return; }
+    const [down, right] = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] }[event.key] ?? [0, 0];
+    if ((!down && !right) || !grid()) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const [rows, columns] = grid(), at = host.get("patch") ?? Math.floor((rows * columns) / 2);
+    const row = Math.min(Math.max(Math.floor(at / columns) + down, 0), rows - 1), column = Math.min(Math.max((at % columns) + right, 0), columns - 1);
+    host.set({ patch: row * columns + column, pinned: true });
+  });
+}
