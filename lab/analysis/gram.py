@@ -53,9 +53,9 @@ def order(patches: Float[np.ndarray, "N D"], groups: int = GROUPS) -> Int[np.nda
     likeness = rows @ centres.T
     mine = likeness.argmax(axis=1)
     chain = _chain(centres, np.bincount(mine, minlength=len(centres)))
-    return np.concatenate(
-        [members[np.argsort(-likeness[members, g], kind="stable")] for g in chain for members in [np.flatnonzero(mine == g)]]
-    )
+    typical = -np.rint(1e5 * likeness)  # the two of a pair are equally typical, whatever rounding says
+    sorted_ = [(g, np.flatnonzero(mine == g)) for g in chain]
+    return np.concatenate([members[np.argsort(typical[members, g], kind="stable")] for g, members in sorted_])
 
 
 def _spread(rows: np.ndarray, count: int) -> np.ndarray:

@@ -37,6 +37,7 @@ export function mount(element, host) {
       const css = (variable) => getComputedStyle(element).getPropertyValue(`--${variable}`).trim();
       const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: css("ink") || undefined },
         uirevision: name, margin: { l: 56, r: 12, t: drawn.layout.title ? 34 : 10, b: 44 }, autosize: true };
+      for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...layout[axis], gridcolor: css("grid"), zerolinecolor: css("grid"), linecolor: css("grid") };
       await Plotly.react(plot, drawn.data, layout, CONFIG);
     } catch (error) {
       if (now === asked) status.textContent = error.message;

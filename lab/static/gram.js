@@ -17,6 +17,7 @@ import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, 
 
 const BINS = 256; // rows of a drawn matrix; with more patches each row is the mean of neighbours in the order
 const AT_ONCE = 300; // patches up to which "how much each changed" is worked out before painting
+const EARLY = 0.95; // of the best dense quality: the first checkpoint that has it is offered as anchor
 const KINDS = { now: "now", anchor: "anchor", difference: "now − anchor" };
 
 export function mount(element, host) {
@@ -117,9 +118,9 @@ export function anchorOf(host, track) {
   const nearest = (step) => stops.findLast((stop) => stop <= step) ?? stops[0];
   const phase = track.events.find((event) => event.event === "phase" && event.index > 0 && JSON.stringify(event.changed ?? {}).includes("gram"));
   if (phase) return [nearest(phase.step), `Anchor: the step at which Gram anchoring began (${phase.name}).`];
-  const dense = track.curves.pca_iou;
-  const best = dense?.y.reduce((at, y, i) => (y !== null && (at < 0 || y > dense.y[at]) ? i : at), -1) ?? -1;
-  if (best >= 0) return [nearest(dense.x[best]), "Anchor: the checkpoint whose first component found objects best; choose any other."];
+  const dense = track.curves.pca_iou, best = Math.max(...(dense?.y ?? []).filter(Number.isFinite));
+  const early = dense?.y.findIndex((y) => y !== null && y >= EARLY * best) ?? -1;
+  if (early >= 0) return [nearest(dense.x[early]), `Anchor: the first checkpoint whose first component found objects within ${100 - 100 * EARLY} % of the best; choose any other.`];
   return [stops[Math.floor(stops.length / 2)], "Anchor: the checkpoint in the middle of training; choose any other."];
 }
 
@@ -136,7 +137,7 @@ function side(host, isSecond) {
   function derive() {
     const key = `${shown.key} ${image()} ${host.get("gramOrder")}`;
     if (derived?.key === key) return derived;
-    const rows = (t) => [rowsOf(t.patches.data, t.scale.data, t.patches.shape, image()), t.patches.shape[2]];
+    const rows = (t) => [rowsOf(t.patches.data, t.patches.shape, image()), t.patches.shape[2]];
     const [now, width] = rows(shown.now), [then, thenWidth] = rows(shown.then);
     const count = now.length / width, same = count === then.length / thenWidth;
     const order = same && host.get("gramOrder") === "groups" ? gramOrder(then, thenWidth) : Int32Array.from({ length: count }, (_, n) => n);

@@ -1,11 +1,12 @@
 // The mathematics of the Gram matrix: pure functions on flat arrays, each with a twin in lab/analysis/gram.py that a test holds it to.
 
-/** Unit rows of one image as Float32Array (N D), from eight-bit `patches` (I N D) and `scale` (I N). */
-export function rowsOf(patches, scale, [, count, width], image) {
+/** Rows of length one of one image as Float32Array (N D), from eight-bit `patches` (I N D); their common scale drops out. */
+export function rowsOf(patches, [, count, width], image) {
   const rows = new Float32Array(count * width);
   for (let n = 0; n < count; n++) {
-    const from = (image * count + n) * width, factor = scale[image * count + n];
-    for (let d = 0; d < width; d++) rows[n * width + d] = patches[from + d] * factor;
+    const from = (image * count + n) * width;
+    const length = Math.sqrt(dot(patches, from, patches, from, width)) || 1;
+    for (let d = 0; d < width; d++) rows[n * width + d] = patches[from + d] / length;
   }
   return rows;
 }
@@ -58,8 +59,10 @@ export function gramOrder(rows, width, groups = 8, rounds = 12) {
     chain.push(next);
     left.delete(next);
   }
-  return Int32Array.from(chain.flatMap((g) => members[g].sort((a, b) => best[b] - best[a] || a - b)));
+  return Int32Array.from(chain.flatMap((g) => members[g].sort((a, b) => whole(best[b]) - whole(best[a]) || a - b)));
 }
+
+const whole = (like) => Math.round(1e5 * like); // the two of a pair are equally typical, whatever rounding says
 
 function spreadOut(rows, width, many) {
   const count = rows.length / width, mean = new Float64Array(width), nearest = new Float64Array(count).fill(-Infinity);

@@ -83,8 +83,8 @@ def _contrast(patches: np.ndarray, grid: tuple[int, int], run: str) -> float:
     page="gram",
     place=40,
     title="Dense against global",
-    shows="Each dot is one evaluation: how well the class token tells classes (right is better) and how well patches find objects (up is better).",
-    look="Training first goes up and right. If dense features decay, the path turns down while it still goes right: that is when an anchor helps.",
+    shows="Each dot is one evaluation: right, the class token tells classes better; up, patches find objects better.",
+    look="Training first goes up and right. Dense decay turns the path down while it still goes right: an anchor's time.",
     needs="an evaluation that logged both: labels for k-NN, masks for the rest",
 )
 def dense_against_global(run: Run, *, dense: Dense = "pca_iou") -> Any:
@@ -92,13 +92,17 @@ def dense_against_global(run: Run, *, dense: Dense = "pca_iou") -> Any:
     import plotly.graph_objects as go
 
     table = run.metrics()
-    titles = {"pca_iou": "object in the first component (IoU)", "jaccard/best_head": "attention on the object (Jaccard)"}
+    titles = {
+        "pca_iou": "object in the first component (IoU)",
+        "jaccard/best_head": "attention on the object (Jaccard)",
+    }
     drawn = go.Figure()
     if {"knn/teacher", dense} <= set(table.columns):
         rows = table[["step", "knn/teacher", dense]].dropna()
         drawn.add_scatter(
-            x=rows["knn/teacher"], y=rows[dense], mode="lines+markers", name=run.name, text=[f"step {s}" for s in rows["step"]],
-            hovertemplate="%{text}<br>k-NN %{x:.1%}, dense %{y:.1%}<extra></extra>", line={"color": "rgba(134,140,150,.6)", "width": 1.2},
+            x=rows["knn/teacher"], y=rows[dense], mode="lines+markers", name=run.name, text=rows["step"],
+            line={"color": "rgba(134,140,150,.6)", "width": 1.2},
+            hovertemplate="step %{text}<br>k-NN %{x:.1%}, dense %{y:.1%}<extra></extra>",
             marker={"color": np.log10(rows["step"] + 1), "colorscale": "Cividis", "size": 9, "colorbar": _steps(rows["step"])},
         )  # fmt: skip
     else:
@@ -111,4 +115,8 @@ def dense_against_global(run: Run, *, dense: Dense = "pca_iou") -> Any:
 def _steps(steps: Any) -> dict[str, Any]:
     """A colour bar with steps at powers of ten."""
     powers = range(int(np.log10(max(int(steps.max()), 1))) + 1) if len(steps) else range(1)
-    return {"title": "step", "tickvals": [np.log10(10**p + 1) for p in powers], "ticktext": [f"{10**p:,}" for p in powers]}
+    return {
+        "title": "step",
+        "tickvals": [np.log10(10**p + 1) for p in powers],
+        "ticktext": [f"{10**p:,}" for p in powers],
+    }

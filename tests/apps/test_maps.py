@@ -1,0 +1,149 @@
+"""The pages of Gram matrices, prototypes and embeddings in real Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from lab.analysis import gram, similarity
+from lab.run import Run
+from tests.apps.growing import GRID, Growing
+from tests.apps.served import serving
+from tests.apps.test_browser import GOLDEN, Lab, Watched, browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["browser"]  # a fixture
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("maps")
+    shutil.copytree(GOLDEN, root / "runs" / "run_v1")
+    growing = Growing(root / "runs" / "growing")
+    for _ in range(3):
+        growing.probe()
+        growing.log(5)
+    growing.writer.event("phase", 0, name="pretraining", index=0, steps=100, changed={})
+    growing.writer.event("phase", 50, name="gram", index=1, steps=900, changed={"gram.weight": [0, 2]})
+    with serving(root / "runs", root / "cache") as (address, _):
+        runs = json.load(urllib.request.urlopen(f"{address}/api/runs"))["runs"]
+        yield Lab(address, growing, {run["name"]: run["id"] for run in runs})
+    growing.writer.close()
+
+
+@pytest.fixture(scope="module")
+def watched(browser: Browser, lab: Lab) -> Iterator[Watched]:
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    watched = Watched(page, lab)
+    yield watched
+    page.close()
+    assert watched.foreign == [], "no request leaves this machine"
+    assert watched.errors == []
+
+
+def opened(watched: Watched, view: str, run: str = "growing", **query: object) -> Page:
+    """A page of the lab, once its views are there."""
+    parts = [f"run={watched.lab.ids[run]}", f"view={view}", *(f"{key}={value}" for key, value in query.items())]
+    watched.page.goto(f"{watched.lab.address}/?{'&'.join(parts)}")
+    watched.page.wait_for_selector(f"[data-view={view}] h2", state="attached")
+    return watched.page
+
+
+def test_the_browsers_gram_is_pythons(watched: Watched) -> None:
+    random = np.random.default_rng(5)
+    parts = random.normal(size=(5, 24))
+    patches = parts[random.integers(0, 5, (2, 30))] + 0.4 * random.normal(size=(2, 30, 24))
+    integers, _ = similarity.quantised(patches)
+    rows = integers.astype(np.float64)
+    found = opened(watched, "gram").evaluate(
+        """async ({ patches, shape }) => {
+            const js = await import('/static/lab/matrices.js');
+            const [one, two] = [0, 1].map((i) => js.rowsOf(Int8Array.from(patches), shape, i));
+            const order = js.gramOrder(one, shape[2]);
+            const changed = js.gramChanged(one, shape[2], two, shape[2]);
+            return { row: [...js.gramRow(one, shape[2], 7)], order: [...order], changed: [...changed], overall: js.overall(changed),
+                whole: [...js.gramBinned(one, shape[2], order, 99)], binned: [...js.gramBinned(one, shape[2], order, 8)] };
+        }""",
+        {"patches": integers.reshape(-1).tolist(), "shape": list(patches.shape)},
+    )
+    order = gram.order(rows[0])
+    assert found["order"] == order.tolist()
+    assert found["row"] == pytest.approx(gram.matrix(rows)[0, 7], abs=0.01)
+    assert np.reshape(found["whole"], (30, 30)) == pytest.approx(gram.matrix(rows[0])[np.ix_(order, order)], abs=0.01)
+    assert np.reshape(found["binned"], (8, 8)) == pytest.approx(gram.binned(rows[0], order, 8), abs=0.01)
+    assert found["changed"] == pytest.approx(gram.changed(*rows), abs=0.01)
+    assert found["overall"] == pytest.approx(gram.distance(*rows), abs=0.01)
+
+
+def test_the_gram_page_shows_two_runs_against_their_anchors_and_says_how_far_they_went(
+    watched: Watched, lab: Lab
+) -> None:
+    page = opened(watched, "gram", overlay=lab.ids["run_v1"])
+    sides = page.locator("[data-view=gram] .gram-side:not([hidden])")
+    watched.wait("document.querySelectorAll('[data-view=gram] .gram-side:not([hidden])').length === 2")
+    run = Run(lab.growing.path)
+    assert "anchoring began" in page.locator("[data-view=gram]").inner_text()
+    expected = gram.distance(run.probe(100).patches[0].astype(float), run.probe(50).patches[0].astype(float))
+    watched.wait(
+        f"document.querySelector('[data-view=gram] .gram-side').innerText.includes('{float(f'{expected:.3g}'):g}')"
+    )
+    assert "step 100 against its step 50" in sides.first.inner_text()
+    second = Run(GOLDEN)
+    here = gram.distance(second.probe(0).patches[0].astype(float), second.probe(0).patches[0].astype(float))
+    assert f"distance of the matrices {here:g}" in sides.last.inner_text(), (
+        "its own stop nearest before, its own anchor"
+    )
+
+
+def test_pointing_at_a_row_of_the_matrix_marks_the_patch_everywhere(watched: Watched, lab: Lab) -> None:
+    page = watched.page
+    matrix = page.locator("[data-view=gram] .gram-side >> nth=0 >> canvas[data-matrix=now]")
+    matrix.scroll_into_view_if_needed()
+    box = matrix.bounding_box()
+    assert box is not None
+    cells = GRID * GRID
+    page.mouse.move(box["x"] + 2.5 / cells * box["width"], box["y"] + 5.5 / cells * box["height"])
+    patches = Run(lab.growing.path).probe(50).patches[0].astype(float)
+    order = gram.order(similarity.quantised(patches)[0].astype(np.float64))
+    watched.wait("document.querySelector('[data-view=gram] .gram-readout').textContent !== ''")
+    said = page.locator("[data-view=gram] .gram-readout").first.inner_text()
+    assert said.startswith(f"patches {order[5] + 1} and {order[2] + 1}: cosine")
+    assert page.evaluate("import('/static/lab/page.js').then(({ host }) => host.get('patch'))") == order[5]
+    now = gram.matrix(Run(lab.growing.path).probe(100).patches[0])[order[5], order[2]]
+    assert float(said.split("cosine ")[1].split(" ")[0]) == pytest.approx(now, abs=0.011)
+
+
+def test_the_clock_and_the_anchor_move_the_matrices_and_the_curves(watched: Watched, lab: Lab) -> None:
+    page = watched.page
+    page.get_by_label("Anchor checkpoint").select_option("0")
+    watched.wait("document.querySelector('[data-view=gram] .film-head').textContent.includes('against its step 0')")
+    assert "anchor=0" in page.url
+    page.keyboard.press("[")
+    watched.wait("document.querySelector('[data-view=gram] .film-head').textContent.includes('step 50 against')")
+    watched.curve_ready("dense")
+    watched.wait("document.querySelector('[data-view=dense]').innerText.includes('distance to step 0')")
+    drawn = page.evaluate(
+        """[...document.querySelectorAll('[data-view=dense] .plot')].flatMap((p) => p.data)
+            .find((t) => t.name.startsWith('distance to')).y"""
+    )
+    run = Run(lab.growing.path)
+    expected = [
+        gram.distance(run.probe(s).patches.astype(float), run.probe(0).patches.astype(float)).mean()
+        for s in (0, 50, 100)
+    ]
+    assert drawn[:3] == pytest.approx(expected, abs=1e-6)
+    page.get_by_label("student").first.check(force=True)
+    watched.wait("document.querySelector('[data-view=gram]').innerText.includes('no student to show')")
+    page.get_by_label("teacher").first.check(force=True)
+    refused = [error for error in watched.errors if "404" in error]
+    assert len(refused) == 1, "the browser notes what the lab refused"
+    watched.errors.clear()
