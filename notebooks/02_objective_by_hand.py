@@ -78,7 +78,11 @@ assert torch.allclose(by_hand, (teacher[0] / 0.1).softmax(0))
 sharp = (teacher[0] / 0.04).softmax(0)
 print("P at 0.04", sharp)
 print(f"entropy at 0.1: {entropy(by_hand):.3f} nats, at 0.04: {entropy(sharp):.3f} nats")
-reveal("02.a", "falls", "Dividing by a smaller number spreads the scores, and the largest takes more: sharpening.")
+reveal(
+    "02.a",
+    "falls",
+    "Dividing by a smaller number spreads the scores, and the largest takes more: sharpening.",
+)
 
 # %% [markdown]
 # ## 3. Centering: what everybody likes counts for nothing
@@ -199,7 +203,11 @@ print(f"loop {loop:.6f}, library {cross_view(students, targets, temperature=0.1)
 predict("02.c", "With 2 global and 8 local crops, as in the paper, how many pairs are there?")
 
 # %%
-reveal("02.c", 2 * 10 - 2, "Ten student views by two teacher views are 20, and two of them are a crop with itself.")
+reveal(
+    "02.c",
+    2 * 10 - 2,
+    "Ten student views by two teacher views are 20, and two of them are a crop with itself.",
+)
 
 # %% [markdown]
 # ## 6. What the gradient says
@@ -236,7 +244,12 @@ axes.plot(temperatures, losses, label="loss (mean over 4 pairs)")
 axes.plot(temperatures, entropies, label="teacher's entropy H")
 axes.axhline(torch.log(torch.tensor(4.0)), color="grey", linestyle=":", label="ln 4: all alike")
 axes.axvline(0.04, color="grey", linestyle="--", label="the paper's 0.04")
-axes.set(xscale="log", xlabel="teacher's temperature", ylabel="nats", title="Sharper targets have less entropy")
+axes.set(
+    xscale="log",
+    xlabel="teacher's temperature",
+    ylabel="nats",
+    title="Sharper targets have less entropy",
+)
 axes.legend()
 look(
     drawn,
@@ -249,7 +262,11 @@ look(
 # indecision; a loss that *falls* may mean a better student or a teacher that became surer. Never read the one without the other.
 
 # %%
-reveal("02.b", "near the teacher's entropy", "KL can fall to nearly 0, H stays. If H falls to 0 too, that is collapse.")
+reveal(
+    "02.b",
+    "near the teacher's entropy",
+    "KL can fall to nearly 0, H stays. If H falls to 0 too, that is collapse.",
+)
 
 # %% [markdown]
 # ## 8. The centre moves, after it was used

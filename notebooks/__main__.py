@@ -14,9 +14,13 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("build", help="write solutions, student and instructor notebooks")
     make.add_argument("names", nargs="*", help="numbers or beginnings of names; all by default")
-    make.add_argument("--no-run", action="store_true", help="leave the executed instructor notebooks as they are")
+    make.add_argument(
+        "--no-run", action="store_true", help="leave the executed instructor notebooks as they are"
+    )
     make.add_argument("--stale", action="store_true", help="only those that are out of date")
-    check = commands.add_parser("check", help="exit code 1 if a generated file is not what its source says")
+    check = commands.add_parser(
+        "check", help="exit code 1 if a generated file is not what its source says"
+    )
     check.add_argument("names", nargs="*")
     commands.add_parser("list", help="the notebooks and their questions")
     options = parser.parse_args(arguments)
@@ -34,12 +38,19 @@ def build(options: argparse.Namespace) -> int:
         start = time.monotonic()
         written = building.build(source, run=not options.no_run)
         size = written[-1].stat().st_size // 1000
-        print(f"{source.stem}: {time.monotonic() - start:.0f} s, {written[-1].parent.name} {size} kB", flush=True)
+        print(
+            f"{source.stem}: {time.monotonic() - start:.0f} s, {written[-1].parent.name} {size} kB",
+            flush=True,
+        )
     return 0
 
 
 def stale(options: argparse.Namespace) -> int:
-    found = [sentence for source in building.sources(options.names) for sentence in building.stale(source)]
+    found = [
+        sentence
+        for source in building.sources(options.names)
+        for sentence in building.stale(source)
+    ]
     for sentence in found:
         print(f"{sentence}; python -m notebooks build")
     return 1 if found else 0
@@ -48,7 +59,9 @@ def stale(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     for source in building.sources():
         first = building.read(source).cells[0].source
-        question = next((line for line in first.splitlines() if line.startswith("**Question:**")), "")
+        question = next(
+            (line for line in first.splitlines() if line.startswith("**Question:**")), ""
+        )
         print(f"{source.stem:30} {question.removeprefix('**Question:**').strip()}")
     return 0
 

@@ -39,7 +39,9 @@ def sources(names: list[str] | None = None) -> list[Path]:
         return found
     for name in names:
         if not any(path.name.startswith(name) for path in found):
-            raise SourceError(f"no notebook {name!r}. There are: {', '.join(path.stem for path in found)}.")
+            raise SourceError(
+                f"no notebook {name!r}. There are: {', '.join(path.stem for path in found)}."
+            )
     return [path for path in found if any(path.name.startswith(name) for name in names)]
 
 
@@ -58,7 +60,9 @@ def read(source: Path) -> NotebookNode:
 
 def _setup() -> NotebookNode:
     code = (HERE / "setup_cell.py").read_text().partition('"""\n')[2].strip()
-    return nbformat.v4.new_code_cell(code, metadata={"tags": ["setup"]})
+    return nbformat.v4.new_code_cell(
+        code, metadata={"jupyter": {"source_hidden": True}, "tags": ["setup"]}
+    )
 
 
 def _mark(cell: NotebookNode, chapter: str) -> None:
@@ -107,10 +111,14 @@ def number_of(cell: NotebookNode, kind: str) -> str | None:
 def student(source: Path) -> NotebookNode:
     """Without solutions, hidden tests, outputs and what is for the teacher."""
     notebook = read(source)
-    notebook.cells = [cell for cell in notebook.cells if "instructor" not in cell.metadata.get("tags", [])]
+    notebook.cells = [
+        cell for cell in notebook.cells if "instructor" not in cell.metadata.get("tags", [])
+    ]
     for cell in notebook.cells:
         if number := number_of(cell, "exercise"):
-            stub = f'raise NotImplementedError("{number} is yours to write")  # hint("{number}") helps'
+            stub = (
+                f'raise NotImplementedError("{number} is yours to write")  # hint("{number}") helps'
+            )
             cell.source = replaced(cell.source, SOLUTION, stub)
         elif number_of(cell, "written"):
             cell.source = replaced(cell.source, SOLUTION, "YOUR ANSWER HERE")
@@ -144,16 +152,23 @@ def solutions(source: Path) -> str:
     """The module notebooks/solutions/nNN.py: every exercise's solution, with the imports that it needs."""
     notebook = read(source)
     tree = ast.parse(
-        "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code" and not _is_setup(cell))
+        "\n".join(
+            cell.source
+            for cell in notebook.cells
+            if cell.cell_type == "code" and not _is_setup(cell)
+        )
     )
     imports = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
     parts = [_solution(cell) for cell in notebook.cells if number_of(cell, "exercise")]
-    used = {node.id for part in parts for node in ast.walk(ast.parse(part)) if isinstance(node, ast.Name)}
+    used = {
+        node.id
+        for part in parts
+        for node in ast.walk(ast.parse(part))
+        if isinstance(node, ast.Name)
+    }
     needed = [line for node in imports if (line := _import(node, used))]
     _complete(parts, used, needed, source)
-    head = (
-        f'"""Solutions of {source.name}, written by `python -m notebooks build` from that file: edit them there."""\n'
-    )
+    head = f'"""Solutions of {source.name}, written by `python -m notebooks build` from that file: edit them there."""\n'
     return "\n\n\n".join(["\n".join([head, *sorted(needed)]).rstrip(), *parts]) + "\n"
 
 
@@ -168,7 +183,11 @@ def _solution(cell: NotebookNode) -> str:
 
 def _import(node: ast.Import | ast.ImportFrom, used: set[str]) -> str | None:
     names = [name for name in node.names if (name.asname or name.name.split(".")[0]) in used]
-    return ast.unparse(type(node)(**{**dict(ast.iter_fields(node)), "names": names})) if names else None
+    return (
+        ast.unparse(type(node)(**{**dict(ast.iter_fields(node)), "names": names}))
+        if names
+        else None
+    )
 
 
 def _complete(parts: list[str], used: set[str], needed: list[str], source: Path) -> None:
@@ -199,13 +218,20 @@ def instructor(source: Path) -> NotebookNode:
     return read(source)
 
 
-def execute(notebook: NotebookNode, home: Path, timeout: int = 900, stop: bool = True) -> NotebookNode:
-    """Run from top to bottom in a fresh kernel, static figures, no widget state; an error stops it if `stop`."""
+def execute(notebook: NotebookNode, home: Path, timeout: int = 900) -> NotebookNode:
+    """Run from top to bottom in a fresh kernel, static figures, no widget state; an error stops it."""
     from nbclient import NotebookClient
 
-    for cell in notebook.cells if stop else ():  # an error is ours, not a learner's
-        cell.metadata["tags"] = [tag for tag in cell.metadata.get("tags", []) if tag != "raises-exception"]
-    settings = {"DINO_COURSE_HOME": str(home), "DINO_COURSE_STATIC": "1", "PYTHONPATH": _path(), "OMP_NUM_THREADS": "1"}
+    for cell in notebook.cells:  # an error is ours, not a learner's
+        cell.metadata["tags"] = [
+            tag for tag in cell.metadata.get("tags", []) if tag != "raises-exception"
+        ]
+    settings = {
+        "DINO_COURSE_HOME": str(home),
+        "DINO_COURSE_STATIC": "1",
+        "PYTHONPATH": _path(),
+        "OMP_NUM_THREADS": "1",
+    }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
     try:

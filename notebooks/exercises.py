@@ -12,10 +12,14 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 import torch
+
+WIDTH = 100
+"""Characters of a printed line."""
 
 
 class Unsolved(AssertionError):
@@ -78,7 +82,9 @@ class Exercise:
 
     def __call__(self, answer: Callable[..., Any], seed: int = 0) -> None:
         if not callable(answer):
-            raise self._unsolved("give the function itself to the check, not what it returns: without brackets.")
+            raise self._unsolved(
+                "give the function itself to the check, not what it returns: without brackets."
+            )
         for case in self.cases(seed):
             self._try(answer, case)
         if seed == 0:
@@ -88,7 +94,9 @@ class Exercise:
         given = copy.deepcopy(case)
         result = self._result(answer, given)
         if not all(same(now, before, 0) for now, before in zip(given, case)):
-            raise self._unsolved("your function changes what it is given; work on a copy, or make a new tensor.")
+            raise self._unsolved(
+                "your function changes what it is given; work on a copy, or make a new tensor."
+            )
         wrong = self._verdict(result, case)
         if wrong is not None:
             raise self._unsolved(wrong)
@@ -100,11 +108,17 @@ class Exercise:
             raise self._unsolved("not written yet.") from None
         except Exception as error:
             place = where(error, answer)
-            raise self._unsolved(f"your function stopped with {type(error).__name__}: {error}{place}") from None
+            raise self._unsolved(
+                f"your function stopped with {type(error).__name__}: {error}{place}"
+            ) from None
         if result is None:
             raise self._unsolved("your function returns nothing; is its last line a `return`?")
-        if result is Ellipsis or (isinstance(result, tuple) and any(part is None or part is ... for part in result)):
-            raise self._unsolved("half of it is there: a part of what your function returns is still None or `...`.")
+        if result is Ellipsis or (
+            isinstance(result, tuple) and any(part is None or part is ... for part in result)
+        ):
+            raise self._unsolved(
+                "half of it is there: a part of what your function returns is still None or `...`."
+            )
         return result
 
     def _verdict(self, result: Any, case: tuple[Any, ...]) -> str | None:
@@ -124,10 +138,14 @@ class Exercise:
 
     def _shown(self, case: tuple[Any, ...]) -> str:
         names = self.arguments or list(inspect.signature(self.right or self.judge).parameters)  # type: ignore[arg-type]
-        return "\nIt was given " + "\n".join(f"{name} = {printed(value)}" for name, value in zip(names, case))
+        return "\nIt was given " + "\n".join(
+            f"{name} = {printed(value)}" for name, value in zip(names, case)
+        )
 
     def _unsolved(self, sentence: str) -> Unsolved:
-        return Unsolved(f"{self.number}: {sentence}\n(hint({self.number!r}) gives a hint, and more when asked again.)")
+        first, *rest = f"{self.number}: {sentence}".split("\n")
+        more = f"(hint({self.number!r}) gives a hint, and more when asked again.)"
+        return Unsolved("\n".join([fill(first, WIDTH), *rest, more]))
 
 
 def _shows(symptom: Symptom, result: Any, case: tuple[Any, ...]) -> bool:
@@ -141,7 +159,9 @@ def where(error: BaseException, answer: Callable[..., Any]) -> str:
     """The line of the learner's own function at which it stopped."""
     code = getattr(answer, "__code__", None)
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if code and frame.filename == code.co_filename
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if code and frame.filename == code.co_filename
     ]
     return f"\nat your line: {frames[-1].line}" if frames and frames[-1].line else "."
 
@@ -158,13 +178,17 @@ def same(one: Any, other: Any, tolerance: float) -> bool:
         alike = isinstance(one, tuple | list) and len(one) == len(other)
         return alike and all(same(a, b, tolerance) for a, b in zip(one, other))
     if isinstance(other, torch.nn.Module):
-        return isinstance(one, torch.nn.Module) and same(dict(one.state_dict()), dict(other.state_dict()), tolerance)
+        return isinstance(one, torch.nn.Module) and same(
+            dict(one.state_dict()), dict(other.state_dict()), tolerance
+        )
     if not is_numeric(other):
         return bool(type(one) is type(other) and one == other) or one is other
     if not is_numeric(one):
         return False
     a, b = numbers(one), numbers(other)
-    return a.shape == b.shape and bool(np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True))
+    return a.shape == b.shape and bool(
+        np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
+    )
 
 
 def is_numeric(value: Any) -> bool:
@@ -178,7 +202,11 @@ def numbers(value: Any) -> np.ndarray:
 
 def difference(result: Any, expected: Any) -> str:
     """A sentence for a wrong result that no mistake explains."""
-    if isinstance(expected, tuple | list) and isinstance(result, tuple | list) and len(expected) == len(result):
+    if (
+        isinstance(expected, tuple | list)
+        and isinstance(result, tuple | list)
+        and len(expected) == len(result)
+    ):
         for place, (one, other) in enumerate(zip(result, expected), start=1):
             if not same(one, other, 1e-4):
                 return f"part {place} of what you return is wrong: {difference(one, other)}"
@@ -213,7 +241,10 @@ def find(number: str) -> Exercise:
         import_module(f"notebooks.checks.n{chapter}")
         return EXERCISES[number]
     except (ModuleNotFoundError, KeyError):
-        known = ", ".join(sorted(name for name in EXERCISES if name.startswith(chapter))) or "none imported"
+        known = (
+            ", ".join(sorted(name for name in EXERCISES if name.startswith(chapter)))
+            or "none imported"
+        )
         raise ValueError(f"no exercise {number!r}. Of chapter {chapter}: {known}.") from None
 
 
@@ -223,6 +254,8 @@ def hint(number: str, level: int | None = None) -> None:
     level = _given.get(number, 0) + 1 if level is None else level
     _given[number] = max(_given.get(number, 0), level)
     if not 1 <= level <= len(exercise.hints):
-        print(f"{number} has {len(exercise.hints)} hints. Its solution is in notebooks/solutions/n{number[:2]}.py.")
+        print(
+            f"{number} has {len(exercise.hints)} hints. Its solution is in notebooks/solutions/n{number[:2]}.py."
+        )
         return
     print(f"Hint {level} of {len(exercise.hints)} for {number}: {exercise.hints[level - 1]}")

@@ -73,8 +73,14 @@ def _complete(axes: Axes) -> None:
     if not any(axes.get_title(loc=place) for place in ("left", "center", "right")):
         missing.append("a title")
     if axes.axison and not axes.images:
-        missing += [f"a name of its {side} axis" for side in "xy" if not getattr(axes, f"get_{side}label")()]
-    if len(axes.get_legend_handles_labels()[1]) > 1 and axes.get_legend() is None and not axes.figure.legends:
+        missing += [
+            f"a name of its {side} axis" for side in "xy" if not getattr(axes, f"get_{side}label")()
+        ]
+    if (
+        len(axes.get_legend_handles_labels()[1]) > 1
+        and axes.get_legend() is None
+        and not axes.figure.legends
+    ):
         missing.append("a legend")
     if missing:
         name = axes.get_title(loc="left") or axes.get_title() or "one without a title"

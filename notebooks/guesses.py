@@ -11,9 +11,12 @@ import os
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 Guess = str | float
+WIDTH = 100
+"""Characters of a printed line."""
 
 
 def home() -> Path:
@@ -51,7 +54,9 @@ def _write(guesses: dict[str, dict[str, Any]]) -> None:
     draft.replace(home() / "guesses.json")
 
 
-def predict(number: str, question: str, options: Sequence[str] = (), *, guess: Guess | None = None) -> None:
+def predict(
+    number: str, question: str, options: Sequence[str] = (), *, guess: Guess | None = None
+) -> None:
     """Ask before the answer is seen.  With `options` one of them is the guess, else a number.
 
     With widgets: click.  Without: write `guess=...` into the call and run the cell again."""
@@ -61,7 +66,7 @@ def predict(number: str, question: str, options: Sequence[str] = (), *, guess: G
         if not options and not isinstance(guess, int | float):
             raise ValueError(f"{number} asks for a number; got {guess!r}.")
         record(number, question, guess)
-    print(f"Predict {number}. {question}")
+    print(fill(f"Predict {number}. {question}", WIDTH))
     for option in options:
         print(f"   - {option}")
     kept = recorded().get(number)
@@ -77,15 +82,19 @@ def reveal(number: str, answer: Guess, because: str = "", *, within: float | Non
     guesses = recorded()
     kept = guesses.get(number)
     said = f"{answer:.4g}" if isinstance(answer, float) else str(answer)
-    print(f"{number}: {said}. {because}".rstrip())
+    print(fill(f"{number}: {said}. {because}", WIDTH))
     if kept is None:
         print("You recorded no guess. The next question is better before its answer.")
         return
     near = kept["guess"] == answer
     if isinstance(kept["guess"], int | float) and isinstance(answer, int | float):
         near = abs(kept["guess"] - answer) <= (abs(answer) / 10 if within is None else within)
-    verdict = "as it is" if near else "not as it is: what did you think would happen, and which step is different?"
-    print(f"You guessed {kept['guess']}: {verdict}")
+    verdict = (
+        "as it is"
+        if near
+        else "not as it is: what did you think would happen, and which step is different?"
+    )
+    print(fill(f"You guessed {kept['guess']}: {verdict}", WIDTH))
     if "shown" not in kept:
         kept["shown"] = datetime.now().isoformat(timespec="seconds")
         _write(guesses)
@@ -108,7 +117,9 @@ def _with_widgets(number: str, question: str, options: Sequence[str]) -> bool:
         said.value = f"Recorded: {html.escape(str(value))}"
 
     if options:
-        buttons = [widgets.Button(description=option, layout={"width": "auto"}) for option in options]
+        buttons = [
+            widgets.Button(description=option, layout={"width": "auto"}) for option in options
+        ]
         for button in buttons:
             button.on_click(lambda pressed: keep(pressed.description))
         display(widgets.HBox(buttons, layout={"flex_flow": "row wrap"}), said)

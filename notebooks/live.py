@@ -69,7 +69,9 @@ class LiveRun:
         until = time.monotonic() + seconds
         while self.training and (step is None or self.step < step):
             if time.monotonic() > until:
-                raise RunError(f"{self.path} is at step {self.step} after {seconds:.0f} s; asked for {step}.")
+                raise RunError(
+                    f"{self.path} is at step {self.step} after {seconds:.0f} s; asked for {step}."
+                )
             time.sleep(0.2)
         if not (self.path / RUN).exists() or read.status(self.path) in ("failed", "died"):
             raise RunError(f"{self.path} did not train:\n{self.said()}")
@@ -83,7 +85,13 @@ class LiveRun:
             return "(it printed nothing)"
 
     def __str__(self) -> str:
-        state = "training" if self.training else read.status(self.path) if (self.path / RUN).exists() else "starting"
+        state = (
+            "training"
+            if self.training
+            else read.status(self.path)
+            if (self.path / RUN).exists()
+            else "starting"
+        )
         return f"{self.path.name}: {state}, step {self.step}"
 
     __repr__ = __str__
@@ -94,7 +102,9 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.log")
 
 
-def live_run(recipe: str = "tiny", name: str = "live", seconds: float = 120, **changes: Any) -> LiveRun:
+def live_run(
+    recipe: str = "tiny", name: str = "live", seconds: float = 120, **changes: Any
+) -> LiveRun:
     """A real run of a recipe, begun or gone on with, that trains on while you read.
 
     `changes` are options of `dino-lab train` with `_` for `-` and `__` for `.`: `steps=300`,
@@ -117,7 +127,15 @@ def fork(parent: lab.Run, at: int, name: str, seconds: float = 120, **changes: A
     live = LiveRun(path)
     if live.training or (path / RUN).exists():
         return live
-    arguments = ["fork", str(parent.path), "--at", str(at), "--out", str(path), *options(changes, quick=False)]
+    arguments = [
+        "fork",
+        str(parent.path),
+        "--at",
+        str(at),
+        "--out",
+        str(path),
+        *options(changes, quick=False),
+    ]
     return _begin(path, arguments, seconds)
 
 

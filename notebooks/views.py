@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import lab
 from notebooks.figures import look
 
 
-def show(view: str, run: lab.Run, *, step: int | None = None, image: int = 0, **controls: Any) -> Any:
+def show(
+    view: str, run: lab.Run, *, step: int | None = None, image: int = 0, **controls: Any
+) -> Any:
     """The lab's widget where a notebook can show it; in a static page, or without widgets, a figure."""
     if not os.environ.get("DINO_COURSE_STATIC") and hasattr(lab, "show"):
         return lab.show(view, run=run, step=step, image=image, **controls)
@@ -20,11 +23,17 @@ def show(view: str, run: lab.Run, *, step: int | None = None, image: int = 0, **
     return STATIC[view](run, step=step, image=image, **controls)
 
 
-def figure(rows: int = 1, columns: int = 1, width: float = 7.2, height: float = 3.6) -> tuple[Any, Any]:
-    """A figure that is shown by `look` and not by its cell."""
+def figure(
+    rows: int = 1,
+    columns: int = 1,
+    width: float = 7.2,
+    height: float = 3.6,
+    widths: Sequence[float] | None = None,
+) -> tuple[Any, Any]:
+    """A figure that is shown by `look` and not by its cell; `width` and `height` in inches, `widths` of columns as shares."""
     import matplotlib.pyplot as plt
 
-    drawn, axes = plt.subplots(rows, columns, figsize=(width, height))
+    drawn, axes = plt.subplots(rows, columns, figsize=(width, height), width_ratios=widths)
     plt.close(drawn)
     return drawn, axes
 
@@ -33,12 +42,18 @@ def loss(run: lab.Run, *, step: int | None, image: int) -> None:
     """The loss and what it is made of."""
     table = run.metrics()
     drawn, axes = figure()
-    names = {"loss/dino": "loss", "teacher/entropy": "H(teacher)", "teacher/kl": "KL(teacher || student)"}
+    names = {
+        "loss/dino": "loss",
+        "teacher/entropy": "H(teacher)",
+        "teacher/kl": "KL(teacher || student)",
+    }
     for name, label in names.items():
         if name in table:
             line = table[["step", name]].dropna()
             axes.plot(line["step"], line[name], label=label)
-    axes.set(title=f"The loss of {run.name} and its two parts", xlabel="training step", ylabel="nats")
+    axes.set(
+        title=f"The loss of {run.name} and its two parts", xlabel="training step", ylabel="nats"
+    )
     axes.legend()
     look(drawn, "the cross-entropy between views, and the entropy and the divergence that add up to it.",
          "whether the divergence stays away from 0: where it is 0, nothing is left to learn.")  # fmt: skip

@@ -117,7 +117,10 @@ def off_diagonal(pairs: Tensor) -> Tensor:
 
 def reverse(s: Tensor, t: Tensor, c: Tensor, warm: float = 0.1, cold: float = 0.04) -> Tensor:
     """Cross-entropy with the two sides exchanged."""
-    pairs = -torch.einsum("sbk,tbk->st", (s / warm).softmax(-1), ((t - c) / cold).log_softmax(-1)) / s.shape[1]
+    pairs = (
+        -torch.einsum("sbk,tbk->st", (s / warm).softmax(-1), ((t - c) / cold).log_softmax(-1))
+        / s.shape[1]
+    )
     return off_diagonal(pairs).sum() / (pairs.numel() - len(t))
 
 

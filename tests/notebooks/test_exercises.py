@@ -30,7 +30,9 @@ def solution(exercise: Exercise):
 def complaint(exercise: Exercise, answer, seed: int = 0) -> str:
     with pytest.raises(Unsolved) as raised:
         exercise(answer, seed)
-    return str(raised.value)
+    said = str(raised.value)
+    assert max(map(len, said.splitlines())) <= 120
+    return "\n".join(" ".join(line.split()) for line in said.split("\n")) + "\n" + " ".join(said.split())
 
 
 def test_every_exercise_cell_has_a_check_and_every_check_a_cell():
