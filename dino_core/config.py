@@ -267,7 +267,8 @@ class Gram:
     weight: float = 0.0
     """0 leaves it out; 2 in DINOv3's Gram phase."""
     anchor: str = "phase"
-    """Whose similarities.  `phase`: those of the EMA teacher when this phase began.  `teacher`: of the EMA teacher at every
+    """Whose similarities.  `phase`: those of the EMA teacher when this phase began, or a fork within it that finds no anchor
+    in its parent.  `teacher`: of the EMA teacher at every
     step.  A step such as `4000`, or a share of the run such as `20%`: of the newest checkpoint of this run up to there.
     Else anything `load_backbone` reads: another run, one of its checkpoints, a published file, a name."""
     size: int | None = None

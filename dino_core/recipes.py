@@ -501,6 +501,22 @@ def tiny_dinov3_gram() -> TrainConfig:
     return replace(base, phases=phases)
 
 
+def gallery_dinov3() -> TrainConfig:
+    """The second recorded run: `tiny_dinov3_gram` for 3000 steps, its three phases at 1, 1800 and 2550.
+
+    dino-lab train gallery_dinov3 --out runs/gallery_dinov3
+    dino-lab record runs/gallery_dinov3 lab/gallery/dinov3_shapes --keep 9"""
+    base = tiny_dinov3_gram()
+    return replace(
+        base,
+        recipe="gallery_dinov3",
+        steps=3000,
+        evaluation=replace(base.evaluation, every=150),
+        output=replace(base.output, checkpoint_every=300),
+        machine=Machine(threads=1),
+    )
+
+
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     recipe.__name__: recipe
     for recipe in (
@@ -517,6 +533,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
         *(
             tiny_dinov2,
             tiny_dinov3_gram,
+            gallery_dinov3,
             vitl16_dinov2_short,
             vitl14_dinov2,
             vitg14_dinov2,

@@ -67,6 +67,13 @@ class Parent:
     def folder(self) -> Path:
         return self.run / CHECKPOINTS / step_name(self.step)
 
+    def brings_anchor(self, phase: TrainConfig) -> bool:
+        """Whether a fork within a phase goes on with the Gram anchor that the parent had: it had one, and kept it."""
+        theirs = read_config(self.run)
+        gram = theirs.phase(theirs.phase_before(self.step)).gram
+        anchored = bool(gram.weight) and gram.anchor == "phase"
+        return self.step != phase.start and anchored and checkpoint.has_state(self.run, self.step)
+
     def as_json(self) -> dict[str, Any]:
         return {"run": self.run.name, "path": str(self.run.resolve()), "step": self.step, "changed": self.changed}
 
@@ -105,7 +112,7 @@ def opened(
     evaluator, recorder = Evaluator.of(config, source), build_recorder(config, out)
     if parent is not None:
         said.append(begin_from(parent, engine, recorder))
-    if parent is None or step == phase.start:
+    if parent is None or not parent.brings_anchor(phase):
         engine.objective.begin(engine.teacher)
     if prepare is not None:
         prepare(engine)

@@ -23,14 +23,28 @@ def emergence(
     Attention: the fewest patches with 60 % of a head's mass against the mask (Caron et al. 2021, Fig. 4), averaged over
     images; the best head is one head for all images, not the best for each.  PCA: the first component of each image's
     patches, cut by Otsu's threshold, the side that the border of the image is not on."""
-    size, objects = masks.shape[-1], masks.flatten(1)  # I S·S
-    found = {"pca_iou": float(jaccard(pixels(first_component(patches, grid), grid, size), objects).mean())}
-    if attention is not None:
-        kept = pixels(mass_mask(attention, 0.6), grid, size)  # I H S·S
-        heads = jaccard(kept, objects[:, None].expand_as(kept)).mean(0)  # H
-        found |= {f"jaccard/head_{i}": float(value) for i, value in enumerate(heads)}
-        found["jaccard/best_head"] = float(heads.max())
+    found_pca, heads = overlaps(attention, patches, grid, masks)
+    found = {"pca_iou": float(found_pca.mean())}
+    if heads is not None:
+        each = heads.mean(0)  # H
+        found |= {f"jaccard/head_{i}": float(value) for i, value in enumerate(each)}
+        found["jaccard/best_head"] = float(each.max())
     return found
+
+
+def overlaps(
+    attention: Float[Tensor, "I H N"] | None,
+    patches: Float[Tensor, "I N D"],
+    grid: tuple[int, int],
+    masks: Bool[Tensor, "I S S"],
+) -> tuple[Float[Tensor, " I"], Float[Tensor, "I H"] | None]:
+    """The same image by image: of the first component, and of each head."""
+    size, objects = masks.shape[-1], masks.flatten(1)  # I S·S
+    component = jaccard(pixels(first_component(patches, grid), grid, size), objects)
+    if attention is None:
+        return component, None
+    kept = pixels(mass_mask(attention, 0.6), grid, size)  # I H S·S
+    return component, jaccard(kept, objects[:, None].expand_as(kept))
 
 
 def pixels(mask: Bool[Tensor, "*b N"], grid: tuple[int, int], size: int) -> Bool[Tensor, "*b P"]:

@@ -26,12 +26,13 @@ from dino_core.config import (
     to_json,
     with_changes,
 )
+from dino_core.data.sources import open_source
 from dino_core.errors import ConfigError, RunError
 from dino_core.handover import hand_over
 from dino_core.model import load_teacher
 from dino_core.rundir.read import checkpoints, read_config, read_events, read_run
 from dino_core.schedules import Schedule
-from dino_core.train import Parent, build_engine, resume, start
+from dino_core.train import Parent, build_engine, opened, resume, start
 from tests.core.test_training import rows_of
 from tests.ranks import run_on_ranks
 from tests.small import small_config
@@ -337,3 +338,27 @@ def test_two_ranks_go_through_the_phases_like_one(parallel, tmp_path):
             assert (name in alone[step]) == (name in together[step])
             if name in alone[step]:
                 assert together[step][name] == pytest.approx(alone[step][name], rel=3e-3, abs=3e-4), (step, name)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_fork_that_turns_gram_on_within_a_phase_anchors_to_where_it_began(small_run, kept, tmp_path):
+    parent = tmp_path / "parent"
+    shutil.copytree(small_run, parent)
+    for state in [] if kept else parent.rglob("state"):
+        shutil.rmtree(state)
+    config = replace(read_config(parent), steps=14, gram=Gram(weight=1.0))
+    source = open_source(config.data, split="train")
+    engines = []
+    opened(config, tmp_path / "fork", source, [], {}, parent=Parent(parent, 12, {}), prepare=engines.append)
+    anchor, teacher = engines[0].objective.anchor.state_dict(), engines[0].teacher.backbone.state_dict()
+    assert all(torch.equal(anchor[name], tensor) for name, tensor in teacher.items())
+
+
+def test_a_fork_within_a_gram_phase_keeps_its_parents_anchor(run, tmp_path):
+    """From one of the checkpoints between two renewals: the anchor is older than the teacher."""
+    config = read_config(run)
+    engines = []
+    fork, source = config.from_phase(config.phase_at(8)), open_source(config.data, split="train")
+    opened(fork, tmp_path / "fork", source, [], {}, parent=Parent(run, 8, {}), prepare=engines.append)
+    anchor, teacher = engines[0].objective.anchor.state_dict(), engines[0].teacher.backbone.state_dict()
+    assert any(not torch.equal(anchor[name], tensor) for name, tensor in teacher.items())

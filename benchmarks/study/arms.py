@@ -1,0 +1,106 @@
+"""What is compared: groups of runs of equal length that differ from their baseline in one thing each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A run of a group: the group's recipe and options, and what is changed."""
+
+    name: str
+    options: tuple[str, ...] = ()
+    """As on the command line."""
+    parent: str = ""
+    """Forked from this arm's checkpoint of the same seed rather than trained from the beginning;"""
+    at: int = 0
+    """at this step."""
+    seeds: tuple[int, ...] = ()
+    """Other than the group's."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A baseline, the first arm, and what is compared with it."""
+
+    name: str
+    says: str
+    """One sentence for the head of its table."""
+    recipe: str
+    steps: int
+    arms: tuple[Arm, ...]
+    options: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+    looks: tuple[int, ...] = field(default=())
+    """Steps whose checkpoints are measured besides the last; multiples of the first."""
+    photographs: bool = False
+    """On a folder that the user names."""
+
+    @property
+    def length(self) -> tuple[str, ...]:
+        """The options that every run of the group has.  One evaluation, at the end: the study measures by itself."""
+        every = self.looks[0] if self.looks else self.steps // 2
+        return (
+            *("--steps", str(self.steps), "--evaluation.every", str(self.steps), "--output.checkpoint-every", str(every)),
+            *("--output.checkpoint-minutes", "60", "--output.keep-states", "4", *self.options),
+        )
+
+    def arm(self, name: str) -> Arm:
+        return next(arm for arm in self.arms if arm.name == name)
+
+    def seeds_of(self, arm: Arm) -> tuple[int, ...]:
+        return arm.seeds or self.seeds
+
+
+NO_IBOT = ("--ibot.weight", "0")
+NO_KOLEO = ("--objective.koleo-weight", "0")
+CENTRED = ("--objective.centering", "centre", "--ibot.centering", "centre")
+NO_REGISTERS = ("--backbone.registers", "0")
+GRAM = ("--gram.weight", "2")
+
+PARTS = Group(
+    name="parts",
+    says="`tiny_dinov2` on `shapes`, less one part at a time, and with Gram anchoring in its second half",
+    recipe="tiny_dinov2",
+    steps=500,
+    seeds=(0, 1),
+    looks=(250,),
+    arms=(
+        Arm("whole"),
+        Arm("no iBOT", NO_IBOT),
+        Arm("no KoLeo", NO_KOLEO),
+        Arm("centre, no Sinkhorn", CENTRED),
+        Arm("no registers", NO_REGISTERS),
+        Arm("Gram from 250", GRAM, parent="whole", at=250),
+        Arm("none of them", (*NO_IBOT, *NO_KOLEO, *CENTRED, *NO_REGISTERS)),
+    ),
+)
+
+PHOTOGRAPHS = Group(
+    name="photographs",
+    says="`tiny_dinov2` on photographs, with and without iBOT",
+    recipe="tiny_dinov2",
+    steps=500,
+    looks=(250,),
+    arms=(Arm("whole"), Arm("no iBOT", NO_IBOT)),
+    photographs=True,
+)
+
+GROUPS = {group.name: group for group in (PARTS, PHOTOGRAPHS)}
+
+TINY = (
+    *("--batch-size", "4", "--data.shapes.images", "40", "--data.shapes.size", "32", "--crops.global-size", "16"),
+    *("--crops.local-size", "8", "--crops.local-crops", "1", "--backbone.dim", "16", "--backbone.depth", "1"),
+    *("--backbone.heads", "2", "--head.hidden", "16", "--head.bottleneck", "8", "--head.prototypes", "16"),
+    *("--ibot.head.hidden", "16", "--ibot.head.bottleneck", "8", "--ibot.head.prototypes", "16"),
+    *("--evaluation.size", "32", "--evaluation.train-images", "8", "--evaluation.test-images", "8"),
+    *("--output.probe-images", "2", "--output.log-every", "1"),
+)
+"""To see that it works; the numbers mean nothing."""
+
+
+def quick(group: Group) -> Group:
+    """The same arms for four steps of a network of nothing."""
+    arms = tuple(replace(arm, at=2 if arm.parent else 0) for arm in group.arms)
+    return replace(group, steps=4, seeds=(0,), looks=(2,), arms=arms, options=(*group.options, *TINY))
