@@ -15,7 +15,7 @@ help:
 	@echo "make test     set up and run the whole suite: lint, types, import rules, tests, browser"
 	@echo "make fast     the tests that take seconds"
 	@echo "make bench    measure speed and telemetry; writes benchmarks/results/*.json"
-	@echo "make gallery  train the recorded run that ships with the lab, anew"
+	@echo "make gallery  train the recorded runs that ship with the lab, anew"
 	@echo "make setup    only the environment, in $(VENV)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -51,3 +51,6 @@ gallery: setup
 	$(BIN)/dino-lab train gallery --out $(RUNS)/gallery
 	rm -rf lab/gallery/dino_shapes
 	$(BIN)/dino-lab record $(RUNS)/gallery lab/gallery/dino_shapes --keep 9
+	$(BIN)/dino-lab train gallery_dinov3 --out $(RUNS)/gallery_dinov3
+	rm -rf lab/gallery/dinov3_shapes
+	$(BIN)/dino-lab record $(RUNS)/gallery_dinov3 lab/gallery/dinov3_shapes --keep 8

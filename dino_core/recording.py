@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from dino_core.config import TrainConfig
 from dino_core.errors import RunError
 from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table
 from dino_core.rundir.schema import CHECKPOINTS, CONFIG, EVENTS, METRICS, PROBE_IMAGES, PROBES, RUN, draft_of, step_name
@@ -24,11 +25,15 @@ KEPT_EVENTS = ("started", "phase", "probe", "checkpoint", "evaluation", "note", 
 def record(run: Path, out: Path, *, keep: int = 12, probes_kept: int = 40) -> Path:
     """Write the compact copy of `run` to `out`, with `keep` teachers and `probes_kept` probes, the first and last among them.
 
-    A recorded run opens in the lab like any other and can be forked from any of its checkpoints."""
+    Besides them it keeps where a phase begins and whose similarities its Gram anchor has, so that each phase can be begun
+    anew.  A recorded run opens in the lab like any other and can be forked from any of its checkpoints."""
     about = read_run(run)
     if out.exists():
         raise RunError(f"{out} exists already; choose another name or remove it.")
-    chosen, seen = log_spaced(checkpoints(run), keep), log_spaced(probes(run), probes_kept)
+    chosen, seen = (
+        sorted({*log_spaced(steps, count), *turning_points(read_config(run), steps)})
+        for steps, count in ((checkpoints(run), keep), (probes(run), probes_kept))
+    )
     draft = draft_of(out)
     shutil.rmtree(draft, ignore_errors=True)
     for step in chosen:
@@ -45,6 +50,14 @@ def record(run: Path, out: Path, *, keep: int = 12, probes_kept: int = 40) -> Pa
     (draft / RUN).write_text(json.dumps(facts, indent=1) + "\n")
     draft.rename(out)
     return out
+
+
+def turning_points(config: TrainConfig, steps: list[int]) -> set[int]:
+    """Of the steps, those at which the later phases begin, and the newest up to each step that a Gram anchor names."""
+    phases = [config.phase(index) for index in range(1, len(config.phases) + 1)]
+    anchors = [int(phase.gram.anchor) for phase in phases if phase.gram.anchor.isdigit()]
+    newest = [max((s for s in steps if s <= anchor), default=steps[0]) for anchor in anchors if steps]
+    return {phase.start for phase in phases if phase.start in steps} | set(newest)
 
 
 def log_spaced(steps: list[int], count: int) -> list[int]:

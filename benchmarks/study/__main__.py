@@ -1,4 +1,4 @@
-"""`python -m benchmarks.study [groups...] [--runs FOLDER] [--photos FOLDER]`: train what is missing, measure, write JSON, print tables.
+"""`python -m benchmarks.study [groups...] [--photos FOLDER]`: train what is missing, measure, write JSON, print tables.
 
 Stopped and started again it goes on; runs and measurements that are finished are kept in the folder."""
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.report import RESULTS, machine, table, write
 from benchmarks.study.arms import GROUPS, Group, quick
-from benchmarks.study.runs import Trial, trained, trials
+from benchmarks.study.runs import Trial, finished, trained, trials
 
 TITLES = {"knn": "k-NN", "attention": "attention Jaccard", "pca": "PCA IoU", "parts": "parts mIoU"}
 SHOWN = ("features/rankme", "patches/rankme", "patches/mean_cosine", "teacher/information", "kl")
@@ -27,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these")
     parser.add_argument("--measure-only", action="store_true", help="train nothing: measure what is there")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes, to see that it works; the numbers mean nothing")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to see that it works; the numbers mean nothing"
+    )
     parser.add_argument("--out", type=Path, default=RESULTS, help="where the JSON goes")
     options = parser.parse_args(arguments)
     unknown = set(options.groups) - set(GROUPS)
@@ -50,16 +52,18 @@ def studied(group: Group, options: argparse.Namespace) -> dict[str, Any]:
     """Every run of a group, trained and measured."""
     set_up = ("--machine.threads", "1", "--machine.precision", options.precision, "--machine.device", "cpu")
     data = ("--data.source", options.photos) if group.photographs else ()
-    done, ledger = [], Ledger(options.runs / group.name / "measured.json", (200, 200) if options.quick else (2000, 1000))
+    shown_data = ("--data.source", "PHOTOS") if data else ()
+    images = (200, 200) if options.quick else (2000, 1000)
+    ledger = Ledger(options.runs / group.name / "measured.json", images)
+    done: list[dict[str, Any]] = []
     for trial in trials(group):
         if options.seeds and trial.seed not in options.seeds:
             continue
-        there = (options.runs / trial.name / "run.json").is_file()
-        if options.measure_only and not there:
+        if options.measure_only and not finished(trial, options.runs):
             continue
         if not options.measure_only and not trained(trial, options.runs, (*set_up, *data)):
             break
-        done.append(described(trial, options.runs, ledger, (*set_up, *data)))
+        done.append(described(trial, options.runs, ledger, (*set_up, *shown_data)))
         shown = {TITLES[k]: f"{100 * v['value']:.1f}" for k, v in done[-1]["looks"][-1]["measured"].items()}
         print(f"  {trial.name}: {shown}", flush=True)
     return {"says": group.says, "steps": group.steps, "recipe": group.recipe, "figures": ledger.figures, "runs": done}
@@ -97,9 +101,7 @@ def described(trial: Trial, runs: Path, ledger: Ledger, options: tuple[str, ...]
 
     path = runs / trial.name
     steps = [s for s in checkpoints(path) if s in (*trial.group.looks, trial.group.steps) and s > trial.arm.at]
-    looks = [
-        {"step": s, "measured": ledger.look(path, trial.name, s), "monitors": monitors(path, s)} for s in steps
-    ]
+    looks = [{"step": s, "measured": ledger.look(path, trial.name, s), "monitors": monitors(path, s)} for s in steps]
     command = shlex.join(["dino-lab", *trial.command(Path("RUNS"), options)])
     return {"arm": trial.arm.name, "seed": trial.seed, "command": command, "looks": looks, "findings": findings(path)}
 

@@ -42,8 +42,15 @@ class Group:
         """The options that every run of the group has.  One evaluation, at the end: the study measures by itself."""
         every = self.looks[0] if self.looks else self.steps // 2
         return (
-            *("--steps", str(self.steps), "--evaluation.every", str(self.steps), "--output.checkpoint-every", str(every)),
-            *("--output.checkpoint-minutes", "60", "--output.keep-states", "4", *self.options),
+            *(
+                "--steps",
+                str(self.steps),
+                "--evaluation.every",
+                str(self.steps),
+                "--output.checkpoint-every",
+                str(every),
+            ),
+            *("--output.checkpoint-minutes", "60", "--output.keep-states", "6", *self.options),
         )
 
     def arm(self, name: str) -> Arm:
@@ -53,41 +60,59 @@ class Group:
         return arm.seeds or self.seeds
 
 
-NO_IBOT = ("--ibot.weight", "0")
-NO_KOLEO = ("--objective.koleo-weight", "0")
-CENTRED = ("--objective.centering", "centre", "--ibot.centering", "centre")
-NO_REGISTERS = ("--backbone.registers", "0")
-GRAM = ("--gram.weight", "2")
+IBOT = (
+    *("--ibot.weight", "0.5", "--ibot.separate-head", "--ibot.centering", "sinkhorn"),
+    *("--ibot.head.hidden", "256", "--ibot.head.bottleneck", "64", "--ibot.head.prototypes", "256"),
+)
+SINKHORN = ("--objective.centering", "sinkhorn")
 
 PARTS = Group(
     name="parts",
-    says="`tiny_dinov2` on `shapes`, less one part at a time, and with Gram anchoring in its second half",
-    recipe="tiny_dinov2",
+    says="`tiny` on `shapes` with one thing added, taken away or exchanged",
+    recipe="tiny",
     steps=500,
     seeds=(0, 1),
-    looks=(250,),
+    options=("--batch-size", "32"),
     arms=(
-        Arm("whole"),
-        Arm("no iBOT", NO_IBOT),
-        Arm("no KoLeo", NO_KOLEO),
-        Arm("centre, no Sinkhorn", CENTRED),
-        Arm("no registers", NO_REGISTERS),
-        Arm("Gram from 250", GRAM, parent="whole", at=250),
-        Arm("none of them", (*NO_IBOT, *NO_KOLEO, *CENTRED, *NO_REGISTERS)),
+        Arm("tiny"),
+        Arm("iBOT", IBOT),
+        Arm("no KoLeo", ("--objective.koleo-weight", "0")),
+        Arm("Sinkhorn", SINKHORN),
+        Arm("Sinkhorn, 64 prototypes", (*SINKHORN, "--head.prototypes", "64")),
+        Arm("no registers", ("--backbone.registers", "0")),
+        Arm("Gram from 250", ("--gram.weight", "2"), parent="tiny", at=250),
     ),
 )
 
 PHOTOGRAPHS = Group(
     name="photographs",
-    says="`tiny_dinov2` on photographs, with and without iBOT",
-    recipe="tiny_dinov2",
+    says="`tiny` on photographs, with and without iBOT",
+    recipe="tiny",
     steps=500,
-    looks=(250,),
-    arms=(Arm("whole"), Arm("no iBOT", NO_IBOT)),
+    options=("--batch-size", "32"),
+    arms=(Arm("tiny"), Arm("iBOT", IBOT)),
     photographs=True,
 )
 
-GROUPS = {group.name: group for group in (PARTS, PHOTOGRAPHS)}
+DECLINE = Group(
+    name="decline",
+    says="A small network, long on few images, at a constant rate: does what patches say decline while k-NN rises?",
+    recipe="tiny",
+    steps=4000,
+    looks=(500, 1000, 2000, 3000),
+    options=(
+        *("--batch-size", "32", "--data.shapes.images", "1000", "--backbone.dim", "64", "--backbone.heads", "4"),
+        *("--crops.global-size", "32", "--crops.local-size", "16", "--schedules.lr-shape", "constant"),
+        *("--schedules.momentum", "0.996", "0.996"),
+    ),
+    arms=(
+        Arm("class token alone"),
+        Arm("Gram from 2000", ("--gram.weight", "2"), parent="class token alone", at=2000),
+    ),
+)
+"""125 passes over the images."""
+
+GROUPS = {group.name: group for group in (PARTS, DECLINE, PHOTOGRAPHS)}
 
 TINY = (
     *("--batch-size", "4", "--data.shapes.images", "40", "--data.shapes.size", "32", "--crops.global-size", "16"),

@@ -41,14 +41,21 @@ def trials(group: Group) -> list[Trial]:
 def trained(trial: Trial, runs: Path, options: tuple[str, ...]) -> bool:
     """Train it unless it is there; go on with one that was stopped.  False where somebody stopped it."""
     from dino_core.cli import main
-    from dino_core.rundir.read import status
 
     path = runs / trial.name
     if not (path / "run.json").is_file():
         command = trial.command(runs, options)
-        print(f"dino-lab {shlex.join(command)}", flush=True)
-        main(command)
-    elif status(path) != "finished":
-        print(f"dino-lab resume {path}", flush=True)
-        main(["resume", str(path)])
-    return status(path) == "finished"
+    elif not finished(trial, runs):
+        command = ["resume", str(path)]
+    else:
+        return True
+    print(f"dino-lab {shlex.join(command)}", flush=True)
+    main(command)
+    return finished(trial, runs)
+
+
+def finished(trial: Trial, runs: Path) -> bool:
+    from dino_core.rundir.read import status
+
+    path = runs / trial.name
+    return (path / "run.json").is_file() and status(path) == "finished"

@@ -30,7 +30,8 @@ from dino_core.data.sources import open_source
 from dino_core.errors import ConfigError, RunError
 from dino_core.handover import hand_over
 from dino_core.model import load_teacher
-from dino_core.rundir.read import checkpoints, read_config, read_events, read_run
+from dino_core.recording import record, turning_points
+from dino_core.rundir.read import checkpoints, probes, read_config, read_events, read_run
 from dino_core.schedules import Schedule
 from dino_core.train import Parent, build_engine, opened, resume, start
 from tests.core.test_training import rows_of
@@ -362,3 +363,10 @@ def test_a_fork_within_a_gram_phase_keeps_its_parents_anchor(run, tmp_path):
     opened(fork, tmp_path / "fork", source, [], {}, parent=Parent(run, 8, {}), prepare=engines.append)
     anchor, teacher = engines[0].objective.anchor.state_dict(), engines[0].teacher.backbone.state_dict()
     assert any(not torch.equal(anchor[name], tensor) for name, tensor in teacher.items())
+
+
+def test_a_recording_keeps_where_phases_begin_and_what_their_anchor_is(run, tmp_path):
+    """Phases begin at 5 and 9, and the last one's anchor is at 20 % of twelve steps."""
+    out = record(run, tmp_path / "recorded", keep=2, probes_kept=2)
+    assert checkpoints(out) == probes(out) == [0, 2, 5, 9, 12]
+    assert turning_points(small_config(steps=4), [0, 4]) == set()
