@@ -53,4 +53,4 @@ gallery: setup
 	$(BIN)/dino-lab record $(RUNS)/gallery lab/gallery/dino_shapes --keep 9
 	$(BIN)/dino-lab train gallery_dinov3 --out $(RUNS)/gallery_dinov3
 	rm -rf lab/gallery/dinov3_shapes
-	$(BIN)/dino-lab record $(RUNS)/gallery_dinov3 lab/gallery/dinov3_shapes --keep 8
+	$(BIN)/dino-lab record $(RUNS)/gallery_dinov3 lab/gallery/dinov3_shapes --keep 6

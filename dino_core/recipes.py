@@ -505,7 +505,7 @@ def gallery_dinov3() -> TrainConfig:
     """The second recorded run: `tiny_dinov3_gram` for 3000 steps, its three phases at 1, 1800 and 2550.
 
     dino-lab train gallery_dinov3 --out runs/gallery_dinov3
-    dino-lab record runs/gallery_dinov3 lab/gallery/dinov3_shapes --keep 8"""
+    dino-lab record runs/gallery_dinov3 lab/gallery/dinov3_shapes --keep 6"""
     base = tiny_dinov3_gram()
     return replace(
         base,

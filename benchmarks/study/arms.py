@@ -40,17 +40,11 @@ class Group:
     @property
     def length(self) -> tuple[str, ...]:
         """The options that every run of the group has.  One evaluation, at the end: the study measures by itself."""
-        every = self.looks[0] if self.looks else self.steps // 2
+        steps, every = str(self.steps), str(self.looks[0] if self.looks else self.steps // 2)
         return (
-            *(
-                "--steps",
-                str(self.steps),
-                "--evaluation.every",
-                str(self.steps),
-                "--output.checkpoint-every",
-                str(every),
-            ),
-            *("--output.checkpoint-minutes", "60", "--output.keep-states", "6", *self.options),
+            *("--steps", steps, "--evaluation.every", steps, "--output.checkpoint-every", every),
+            *("--output.checkpoint-minutes", "60", "--output.keep-states", "6"),
+            *("--evaluation.train-images", "200", "--evaluation.test-images", "100", *self.options),
         )
 
     def arm(self, name: str) -> Arm:
@@ -70,7 +64,7 @@ PARTS = Group(
     name="parts",
     says="`tiny` on `shapes` with one thing added, taken away or exchanged",
     recipe="tiny",
-    steps=500,
+    steps=400,
     seeds=(0, 1),
     options=("--batch-size", "32"),
     arms=(
@@ -80,7 +74,7 @@ PARTS = Group(
         Arm("Sinkhorn", SINKHORN),
         Arm("Sinkhorn, 64 prototypes", (*SINKHORN, "--head.prototypes", "64")),
         Arm("no registers", ("--backbone.registers", "0")),
-        Arm("Gram from 250", ("--gram.weight", "2"), parent="tiny", at=250),
+        Arm("Gram from 200", ("--gram.weight", "2"), parent="tiny", at=200),
     ),
 )
 
@@ -88,7 +82,7 @@ PHOTOGRAPHS = Group(
     name="photographs",
     says="`tiny` on photographs, with and without iBOT",
     recipe="tiny",
-    steps=500,
+    steps=400,
     options=("--batch-size", "32"),
     arms=(Arm("tiny"), Arm("iBOT", IBOT)),
     photographs=True,
@@ -98,8 +92,8 @@ DECLINE = Group(
     name="decline",
     says="A small network, long on few images, at a constant rate: does what patches say decline while k-NN rises?",
     recipe="tiny",
-    steps=4000,
-    looks=(500, 1000, 2000, 3000),
+    steps=2000,
+    looks=(250, 500, 1000, 1500),
     options=(
         *("--batch-size", "32", "--data.shapes.images", "1000", "--backbone.dim", "64", "--backbone.heads", "4"),
         *("--crops.global-size", "32", "--crops.local-size", "16", "--schedules.lr-shape", "constant"),
@@ -107,10 +101,10 @@ DECLINE = Group(
     ),
     arms=(
         Arm("class token alone"),
-        Arm("Gram from 2000", ("--gram.weight", "2"), parent="class token alone", at=2000),
+        Arm("Gram from 1000", ("--gram.weight", "2"), parent="class token alone", at=1000),
     ),
 )
-"""125 passes over the images."""
+"""64 passes over the images."""
 
 GROUPS = {group.name: group for group in (PARTS, DECLINE, PHOTOGRAPHS)}
 

@@ -27,7 +27,8 @@ from dino_core.rundir.schema import CHECKPOINTS, EVENTS, METRICS, step_name
 
 NEIGHBOURS = 20
 RESAMPLINGS = 200
-MEASURES = ("knn", "attention", "pca", "parts")
+DENSE = 400
+"""Images of either set whose patches are looked at."""
 MONITORS = (
     *("loss", "kl", "teacher/entropy", "teacher/information", "prototypes/perplexity", "features/rankme"),
     *("patches/rankme", "patches/mean_cosine", "patches/cls_cosine", "attention/entropy"),
@@ -48,14 +49,17 @@ class Images:
         known, unseen = (open_source(config.data, split=split) for split in ("train", "test"))
         return cls(read_images(known, train, size), read_images(unseen, test, size))
 
-    def figures(self) -> dict[str, float]:
+    def figures(self) -> dict[str, float | int]:
         """What there is to compare with: the centred box, everything, chance, and the most that whole patches allow."""
-        test = self.test
-        found = {"test_images": len(test.images), "train_images": len(self.train.images)}
-        if test.masks is not None:
-            found |= {"attention_centred_box": centred_box(test.masks)}
-            found |= {"attention_everything": float(test.masks.float().mean())}
-        found["knn_chance"] = float(torch.bincount(test.labels).max() / len(test.labels))
+        masks, labels = self.test.first(DENSE).masks, self.test.labels
+        found: dict[str, float | int] = {
+            "train_images": len(self.train.images),
+            "test_images": len(labels),
+            "dense_images": DENSE,
+            "knn_chance": float(torch.bincount(labels).max() / len(labels)),
+        }
+        if masks is not None:
+            found |= {"attention_centred_box": centred_box(masks), "attention_everything": float(masks.float().mean())}
         return found
 
 
@@ -71,16 +75,18 @@ def look(run: Path, step: int, images: Images) -> dict[str, dict[str, float]]:
     seen, attention = tokens_of(backbone, images.test.images, mean, std, device)
     right = knn(known.cls, images.train.labels, seen.cls, k=NEIGHBOURS) == images.test.labels
     found = {"knn": resampled(right.float())}
-    if images.test.masks is not None:
-        component, heads = overlaps(attention, seen.patches, seen.grid, images.test.masks)
+    train, test = images.train.first(DENSE), images.test.first(DENSE)
+    attention = None if attention is None else attention[:DENSE]
+    if test.masks is not None:
+        component, heads = overlaps(attention, seen.patches[:DENSE], seen.grid, test.masks)
         found["pca"] = resampled(component)
         if heads is not None:
             found["attention"] = resampled(heads, lambda rows: rows.mean(-2).amax(-1))
-    truth = [part.parts if part.parts is not None else part.masks for part in (images.train, images.test)]
+    truth = [part.parts if part.parts is not None else part.masks for part in (train, test)]
     if truth[0] is not None and truth[1] is not None:
         learnt, wanted = (t.long() for t in truth if t is not None)
         classes = int(max(learnt.max(), wanted.max())) + 1
-        called = patch_classes(known.patches, learnt, seen.patches, seen.grid)
+        called = patch_classes(known.patches[:DENSE], learnt, seen.patches[:DENSE], seen.grid)
         counts = confusion(called, wanted, seen.grid, classes)
         found["parts"] = resampled(counts, lambda some: iou_of(some.sum(0)))
         found["parts"]["ceiling"] = patch_ceiling(wanted, seen.grid)
