@@ -77,4 +77,28 @@ def attention(run: lab.Run, *, step: int | None, image: int, head: int | None = 
          "which heads light up the object, and which the background.")  # fmt: skip
 
 
-STATIC = {"loss": loss, "attention": attention}
+def patches(run: lab.Run, *, step: int | None, image: int, patch: int | None = None) -> None:
+    """One image, its three principal components as colours, and the similarity of one patch to the others."""
+    from lab.analysis import pca, similarity
+
+    probe = run.probe(step)
+    features = probe.patches[image].astype(np.float32)
+    patch = len(features) // 2 + probe.grid[1] // 2 if patch is None else patch
+    scores = pca.project(features, 3)
+    colours = 1 / (1 + np.exp(-2 * scores / np.maximum(scores.std(axis=0), 1e-9)))
+    drawn, axes = figure(1, 3, width=6.4, height=2.5)
+    axes[0].imshow(run.probe_images.images[image].transpose(1, 2, 0))
+    axes[0].set_title("image")
+    axes[1].imshow(colours.reshape(*probe.grid, 3))
+    axes[1].set_title("three components")
+    shown = axes[2].imshow(similarity.to_patch(features, patch).reshape(probe.grid), cmap="cividis", vmin=-0.2, vmax=1)
+    axes[2].plot(patch % probe.grid[1], patch // probe.grid[1], "rx")
+    axes[2].set_title("cosine to the patch x")
+    drawn.colorbar(shown, ax=axes[2], fraction=0.046)
+    for place in axes:
+        place.axis("off")
+    look(drawn, f"the patch features of one image at step {probe.step}: components as red, green, blue; and one patch against all.",
+         "whether patches of one part share a colour, and whether what is like the marked patch is the same part.")  # fmt: skip
+
+
+STATIC = {"loss": loss, "attention": attention, "patches": patches}
