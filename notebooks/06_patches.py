@@ -201,6 +201,9 @@ for step in run.probes:
     x = run.probe(step).patches.astype(np.float32)
     mask, _ = pca.foreground(pca.project(x, 1, per_image=True)[..., 0], probe.grid, per_image=True)
     overlap.append(np.nanmean(attention.jaccard(mask, objects)))
+print(f"untrained {overlap[0]:.2f}, best {max(overlap):.2f}, last {overlap[-1]:.2f}, centred box {box:.2f}")
+
+# %%
 drawn, axes = figure()
 axes.plot(np.array(run.probes) + 1, overlap, marker="o", label="first component, 16 images")
 axes.axhline(overlap[0], color="grey", linestyle=":", label="the untrained network")

@@ -101,4 +101,23 @@ def patches(run: lab.Run, *, step: int | None, image: int, patch: int | None = N
          "whether patches of one part share a colour, and whether what is like the marked patch is the same part.")  # fmt: skip
 
 
-STATIC = {"loss": loss, "attention": attention, "patches": patches}
+def gram(run: lab.Run, *, step: int | None, image: int, anchor: int | None = None) -> None:
+    """The Gram matrix of one image now, at an earlier step, and their difference."""
+    from lab.analysis.gram import matrix
+
+    probe = run.probe(step)
+    earlier = run.probe(run.probes[len(run.probes) // 2] if anchor is None else anchor)
+    now, then = (matrix(p.patches[image].astype(np.float32)) for p in (probe, earlier))
+    drawn, axes = figure(1, 3, width=7.2, height=2.5)
+    shown = (("step", probe.step, now), ("anchor, step", earlier.step, then), ("difference", "", now - then))
+    for place, (word, number, values) in zip(axes, shown):
+        low, ramp = (-1.0, "RdBu_r") if word == "difference" else (-0.2, "cividis")
+        picture = place.imshow(values, cmap=ramp, vmin=low, vmax=1)
+        place.set(title=f"{word} {number}", xlabel="patch")
+        drawn.colorbar(picture, ax=place, fraction=0.046)
+    axes[0].set_ylabel("patch")
+    look(drawn, "cosines between all patches of one image now and at an anchor, and what has changed (red: more alike than then).",
+         "whether the difference follows parts of the image, or everything has become more alike.")  # fmt: skip
+
+
+STATIC = {"loss": loss, "attention": attention, "patches": patches, "gram": gram}
