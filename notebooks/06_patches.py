@@ -86,7 +86,9 @@ def cell(place, picture, patch=None, title=""):
     place.imshow(picture, cmap="cividis", vmin=-0.2, vmax=1)
     if patch is not None:
         size = picture.shape[0] / rows
-        place.plot((patch % columns + 0.5) * size - 0.5, (patch // columns + 0.5) * size - 0.5, "rx")
+        place.plot(
+            (patch % columns + 0.5) * size - 0.5, (patch // columns + 0.5) * size - 0.5, "rx"
+        )
     place.set_title(title, fontsize=8)
     place.axis("off")
 
@@ -99,7 +101,12 @@ for column, image in enumerate(others):
     cell(axes[0, column], images.images[image].transpose(1, 2, 0), marked, f"image {image}")
     for row, step in enumerate((0, run.probes[-1]), start=1):
         x = run.probe(step).patches.astype(np.float32)
-        cell(axes[row, column], similarity.to_patch(x, PATCH, IMAGE)[image].reshape(probe.grid), None, f"step {step}")
+        cell(
+            axes[row, column],
+            similarity.to_patch(x, PATCH, IMAGE)[image].reshape(probe.grid),
+            None,
+            f"step {step}",
+        )
 look(
     drawn,
     "three images, and the cosine of each of their patches to the marked one (dark -0.2, bright 1), before and after training.",
@@ -140,7 +147,9 @@ print("covariance", covariance, sep="\n")
 # %%
 values, vectors = np.linalg.eigh(covariance)  # smallest first
 first = vectors[:, -1]
-print(f"eigenvalues {values[::-1]}: the first direction holds {values[-1] / values.sum():.1%} of the variance")
+print(
+    f"eigenvalues {values[::-1]}: the first direction holds {values[-1] / values.sum():.1%} of the variance"
+)
 print("direction", first, " scores", centred @ first)
 basis = pca.fit(points, components=2)
 assert np.allclose(np.abs(basis.components[0]), np.abs(first))
@@ -174,7 +183,12 @@ reveal(
 scores = pca.project(patches, 1, per_image=True)[..., 0]  # I N
 found, above = pca.foreground(scores, probe.grid, per_image=True)
 side = images.masks.shape[-1] // columns
-share = images.masks.reshape(-1, rows, side, columns, side).astype(bool).mean(axis=(2, 4)).reshape(len(patches), -1)
+share = (
+    images.masks.reshape(-1, rows, side, columns, side)
+    .astype(bool)
+    .mean(axis=(2, 4))
+    .reshape(len(patches), -1)
+)
 objects = share > 0.5  # I N: patches that are mostly object
 drawn, axes = figure(3, 5, width=7.2, height=4.4)
 for column, image in enumerate((0, 2, 3, 5, 9)):
@@ -182,7 +196,9 @@ for column, image in enumerate((0, 2, 3, 5, 9)):
     axes[1, column].imshow(above[image].reshape(probe.grid), cmap="cividis")
     axes[1, column].set_title("first component", fontsize=8)
     axes[2, column].imshow(found[image].reshape(probe.grid), cmap="gray", vmin=0, vmax=1)
-    axes[2, column].set_title(f"IoU {attention.jaccard(found[image], objects[image]):.2f}", fontsize=8)
+    axes[2, column].set_title(
+        f"IoU {attention.jaccard(found[image], objects[image]):.2f}", fontsize=8
+    )
 for place in axes.flat:
     place.axis("off")
 look(
@@ -201,7 +217,9 @@ for step in run.probes:
     x = run.probe(step).patches.astype(np.float32)
     mask, _ = pca.foreground(pca.project(x, 1, per_image=True)[..., 0], probe.grid, per_image=True)
     overlap.append(np.nanmean(attention.jaccard(mask, objects)))
-print(f"untrained {overlap[0]:.2f}, best {max(overlap):.2f}, last {overlap[-1]:.2f}, centred box {box:.2f}")
+print(
+    f"untrained {overlap[0]:.2f}, best {max(overlap):.2f}, last {overlap[-1]:.2f}, centred box {box:.2f}"
+)
 
 # %%
 drawn, axes = figure()
@@ -243,8 +261,13 @@ def change(one, other):
 
 
 print("rotation", rotation, sep="\n")
-print(f"mean change of colour: {change(after, before):.2f} raw, {change(turned, before):.2f} turned")
-print("distances between patches kept:", np.allclose(np.linalg.norm(turned, axis=-1), np.linalg.norm(after, axis=-1)))
+print(
+    f"mean change of colour: {change(after, before):.2f} raw, {change(turned, before):.2f} turned"
+)
+print(
+    "distances between patches kept:",
+    np.allclose(np.linalg.norm(turned, axis=-1), np.linalg.norm(after, axis=-1)),
+)
 
 # %% [markdown]
 # What is left after turning is what *really* changed. Alignment hides rotations of the features; a fair film says by how much it turned.
@@ -262,10 +285,17 @@ for row in range(3):
     print(f"A{row} -> B{to_b[row]} -> {answer}")
 
 # %%
-predict("06.c", "Of the 64 patches of one image and 64 of another, how many mutual pairs can there be at most?")
+predict(
+    "06.c",
+    "Of the 64 patches of one image and 64 of another, how many mutual pairs can there be at most?",
+)
 
 # %%
-reveal("06.c", 64, "One for each patch, if all choose each other. A network that sees everything alike has few.")
+reveal(
+    "06.c",
+    64,
+    "One for each patch, if all choose each other. A network that sees everything alike has few.",
+)
 same = [1, 2]  # two images of one class
 one, other = (similarity.normalised(patches[i]) for i in same)
 pairs = solution.mutual(one @ other.T)
@@ -282,7 +312,12 @@ for i, j in strongest:
     ends = [((n % columns + 0.5) * side, (n // columns + 0.5) * side) for n in (i, j)]
     on_objects = objects[same[0], i] and objects[same[1], j]
     line = ConnectionPatch(
-        *ends, "data", "data", axesA=axes[0], axesB=axes[1], color="#D55E00" if on_objects else "#0072B2"
+        *ends,
+        "data",
+        "data",
+        axesA=axes[0],
+        axesB=axes[1],
+        color="#D55E00" if on_objects else "#0072B2",
     )
     drawn.add_artist(line)
 look(

@@ -91,7 +91,9 @@ def patches(run: lab.Run, *, step: int | None, image: int, patch: int | None = N
     axes[0].set_title("image")
     axes[1].imshow(colours.reshape(*probe.grid, 3))
     axes[1].set_title("three components")
-    shown = axes[2].imshow(similarity.to_patch(features, patch).reshape(probe.grid), cmap="cividis", vmin=-0.2, vmax=1)
+    shown = axes[2].imshow(
+        similarity.to_patch(features, patch).reshape(probe.grid), cmap="cividis", vmin=-0.2, vmax=1
+    )
     axes[2].plot(patch % probe.grid[1], patch // probe.grid[1], "rx")
     axes[2].set_title("cosine to the patch x")
     drawn.colorbar(shown, ax=axes[2], fraction=0.046)
@@ -109,7 +111,11 @@ def gram(run: lab.Run, *, step: int | None, image: int, anchor: int | None = Non
     earlier = run.probe(run.probes[len(run.probes) // 2] if anchor is None else anchor)
     now, then = (matrix(p.patches[image].astype(np.float32)) for p in (probe, earlier))
     drawn, axes = figure(1, 3, width=7.2, height=2.5)
-    shown = (("step", probe.step, now), ("anchor, step", earlier.step, then), ("difference", "", now - then))
+    shown = (
+        ("step", probe.step, now),
+        ("anchor, step", earlier.step, then),
+        ("difference", "", now - then),
+    )
     for place, (word, number, values) in zip(axes, shown):
         low, ramp = (-1.0, "RdBu_r") if word == "difference" else (-0.2, "cividis")
         picture = place.imshow(values, cmap=ramp, vmin=low, vmax=1)

@@ -13,7 +13,12 @@ def drawn(seed: int, *shape: int) -> np.ndarray:
 
 def spread(seed: int, many: int, features: int) -> np.ndarray:
     """Points whose directions differ in spread, away from the origin."""
-    return drawn(seed, many, features) * np.linspace(1, 3, features) @ drawn(seed + 7, features, features) + 2
+    return (
+        drawn(seed, many, features)
+        * np.linspace(1, 3, features)
+        @ drawn(seed + 7, features, features)
+        + 2
+    )
 
 
 def map_with_bright_border(seed: int, rows: int, columns: int) -> np.ndarray:
