@@ -17,7 +17,7 @@ from lab.analysis import attention, baselines, pca, similarity
 from notebooks.checks import n06 as check
 from notebooks.course import gallery, look, predict, reveal, show
 from notebooks.solutions import n06 as solution
-from notebooks.views import figure
+from notebooks.views import figure, mostly_object
 
 np.set_printoptions(precision=3, suppress=True)
 
@@ -182,14 +182,8 @@ reveal(
 # %%
 scores = pca.project(patches, 1, per_image=True)[..., 0]  # I N
 found, above = pca.foreground(scores, probe.grid, per_image=True)
-side = images.masks.shape[-1] // columns
-share = (
-    images.masks.reshape(-1, rows, side, columns, side)
-    .astype(bool)
-    .mean(axis=(2, 4))
-    .reshape(len(patches), -1)
-)
-objects = share > 0.5  # I N: patches that are mostly object
+side = images.masks.shape[-1] // columns  # pixels
+objects = mostly_object(run)  # I N: patches that are mostly object
 drawn, axes = figure(3, 5, width=7.2, height=4.4)
 for column, image in enumerate((0, 2, 3, 5, 9)):
     cell(axes[0, column], images.images[image].transpose(1, 2, 0), None, f"image {image}")

@@ -18,7 +18,7 @@ from lab.analysis import gram as gram_of
 from lab.analysis import similarity
 from notebooks.checks import n08 as check
 from notebooks.course import gallery, look, predict, reveal, show
-from notebooks.views import figure
+from notebooks.views import figure, mostly_object
 
 np.set_printoptions(precision=3, suppress=True)
 torch.set_printoptions(precision=3, sci_mode=False)
@@ -104,16 +104,7 @@ reveal(
 
 # %%
 run = gallery()
-images, last = run.probe_images, run.probe()
-rows, columns = last.grid
-side = images.masks.shape[-1] // columns
-share = (
-    images.masks.reshape(-1, rows, side, columns, side)
-    .astype(bool)
-    .mean(axis=(2, 4))
-    .reshape(len(images.masks), -1)
-)
-objects = share > 0.5  # I N
+objects = mostly_object(run)  # I N
 
 
 def contrast(patches):
