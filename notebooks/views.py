@@ -38,6 +38,15 @@ def figure(
     return drawn, axes
 
 
+def mostly_object(run: lab.Run) -> np.ndarray:
+    """Which patches of the probe images are more than half covered by the object: bool (I N)."""
+    (rows, columns), masks = run.probe().grid, run.probe_images.masks
+    if masks is None:
+        raise ValueError(f"{run.name} has no masks of objects; use a run on shapes.")
+    tiles = masks.astype(bool).reshape(len(masks), rows, masks.shape[1] // rows, columns, -1)
+    return tiles.mean(axis=(2, 4)).reshape(len(masks), -1) > 0.5
+
+
 def loss(run: lab.Run, *, step: int | None, image: int) -> None:
     """The loss and what it is made of."""
     table = run.metrics()
