@@ -39,7 +39,7 @@ from dino_core.handover import hand_over  # noqa: E402
 from dino_core.loop import Loop, begin_probes  # noqa: E402
 from dino_core.model import Backbone, Head, Network  # noqa: E402
 from dino_core.model.abreast import can_share  # noqa: E402
-from dino_core.model.continued import continued, first_backbone  # noqa: E402
+from dino_core.model.continued import continued, first_backbone, first_weights_again  # noqa: E402
 from dino_core.model.recomputing import recompute  # noqa: E402
 from dino_core.model.unfused import attend_in_products, fused_is_slower  # noqa: E402
 from dino_core.objective import Objective, build_objective  # noqa: E402
@@ -133,8 +133,11 @@ def resume(run: Path) -> str:
     return carried_out(reopened(run))
 
 
-def reopened(run: Path) -> Loop:
-    """A run as it was at its last whole checkpoint, ready for the next step."""
+def reopened(run: Path, *, prepare: Callable[[Engine], None] | None = None) -> Loop:
+    """A run as it was at its last whole checkpoint, ready for the next step.
+
+    One that died before its first begins again as it was begun: from its parent, from published weights, with what
+    `prepare` changes."""
     config, about = read_config(run), read_run(run)
     parallel.start(torch.device(config.machine.device or "cpu"))
     step = checkpoint.newest_state(run)
@@ -150,18 +153,21 @@ def reopened(run: Path) -> Loop:
     parent = about.get("parent")
     begun = step if step is not None else parent["step"] if parent else config.start
     phase = config.phase(config.phase_at(begun) if step is None else config.phase_before(begun))
-    engine, recorder = build_engine(phase, run=run), build_recorder(config, run)
+    continues = step is None and parent is None and config.init.backbone is not None
+    weights = first_weights_again(config) if continues else None
+    engine, recorder = build_engine(phase, weights, run), build_recorder(config, run)
     seconds = 0.0
     if step is not None:
         seconds = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)["seconds"]
         said.insert(0, f"resumed at step {step} of {config.steps}")
     else:  # it died before its first checkpoint
         step = begun
-        said.insert(
-            0, begin_from(Parent(Path(parent["path"]), step, {}), engine, recorder) if parent else "begins again"
-        )
+        again = f"begins again, from {config.init.backbone}" if continues else "begins again"
+        said.insert(0, begin_from(Parent(Path(parent["path"]), step, {}), engine, recorder) if parent else again)
         if parent is None or step == phase.start:
             engine.objective.begin(engine.teacher)
+        if prepare is not None:
+            prepare(engine)
     evaluator = Evaluator.of(config, source)
     writer = None
     if parallel.is_writer():

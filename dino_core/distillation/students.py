@@ -96,7 +96,7 @@ def resume(out: str | Path, only: str | None = None) -> dict[str, str]:
         world = parallel.world_size()
     if world != (sum(counts) if world > 1 else 1):
         counts = list(shared_out(left, sight.batch_size, None).values())
-    loops = [reopened(out / student.name) for student in mine(ready, counts)]
+    loops = [reopened(out / student.name, prepare=partial(_hand_on, known)) for student in mine(ready, counts)]
     return _together(known, loops, sight, source, [student.config for student in ready], start=None)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from dino_core.config import TrainConfig
-from dino_core.errors import ConfigError
+from dino_core.errors import CheckpointError, ConfigError, RunError
 from dino_core.model.architectures import LearnedVit, RotaryVit
 from dino_core.model.backbone import Backbone, build_backbone, for_training
 from dino_core.model.describing import described
@@ -52,6 +52,26 @@ def continued(config: TrainConfig, *, mask_token: bool = False) -> tuple[TrainCo
         weights,
         f"continues from {source} ({millions:.3g} M weights); its heads learn alone for {alone} steps",
     )
+
+
+def first_weights_again(config: TrainConfig) -> Tensors:
+    """The weights in `init.backbone` once more, for a run that died before its first checkpoint held them.
+
+    Raises `RunError`, saying what to do, where the source is gone or has become another network."""
+    source = config.init.backbone
+    try:
+        again, weights, _ = continued(config, mask_token=config.hides_patches)
+    except (CheckpointError, ConfigError) as error:
+        raise RunError(
+            f"the run died before its first checkpoint and has to begin again from {source}, which no longer serves: {error} "
+            "Put that file back and resume, or train a new run with another --init.backbone."
+        ) from error
+    if again.init.architecture != config.init.architecture:
+        raise RunError(
+            f"the run died before its first checkpoint, and {source} has become another network since. "
+            "Put the file back that it began with and resume, or train a new run."
+        )
+    return weights
 
 
 def check_crops(config: TrainConfig, patch: int, source: str) -> None:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from dino_core.config import Ibot, Init, from_json
+from dino_core.config import Evaluation, Ibot, Init, from_json
 from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import open_source
-from dino_core.errors import ConfigError
+from dino_core.errors import ConfigError, RunError
 from dino_core.fit import fit
 from dino_core.model import PRESETS, Backbone, load_backbone, load_teacher
 from dino_core.model.continued import continued, first_backbone
@@ -108,6 +110,27 @@ def test_a_run_that_continued_is_read_resumed_and_needs_its_source_no_more(tmp_p
     shorter.rmdir()
     assert resume(run) == "finished"
     close(everything(load_backbone(run)(images)), everything(again(images)))
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_again_with_the_published_weights(tmp_path: Path) -> None:
+    path = published("dinov3", tmp_path)
+    config = small_config(init=Init(backbone=str(path)), steps=2, evaluation=Evaluation(every=0))
+    run, _ = start(replace(config, output=replace(config.output, checkpoint_every=2)), tmp_path / "run")
+    learnt = load_file(run / "checkpoints" / step_name(2) / "teacher.safetensors")
+    shutil.rmtree(run / "checkpoints")
+    moved = path.rename(tmp_path / "moved.pth")
+    with pytest.raises(
+        RunError, match=r"begin again from .*published\.pth, which no longer serves: .*Put that file back"
+    ):
+        resume(run)
+    published("dinov3 convnext", tmp_path)
+    with pytest.raises(RunError, match=r"published\.pth has become another network since\. Put the file back"):
+        resume(run)
+    moved.rename(path)
+    assert resume(run) == "finished"
+    again = load_file(run / "checkpoints" / step_name(2) / "teacher.safetensors")
+    assert again.keys() == learnt.keys()
+    assert all(torch.equal(again[name], learnt[name]) for name in again)
 
 
 def test_what_cannot_be_continued_from_is_said(tmp_path: Path) -> None:
