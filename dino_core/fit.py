@@ -48,6 +48,32 @@ def largest_side(phase: TrainConfig) -> int:
     return max([2 * side for side in sides] + anchors)
 
 
+def check_crops(config: TrainConfig, patch: int, network: str) -> None:
+    """Raises `ConfigError` where the crops of a phase are no whole number of patches; `network` is what the sentence calls it."""
+    for index in range(len(config.phases) + 1):
+        phase = config.phase(index)
+        for kind, size in sides_of(phase):
+            if size % patch:
+                near = max(1, round(size / patch)) * patch
+                option = "--gram.size" if kind == "anchor" else f"--crops.{kind}-size"
+                todo = f"write {near} into crops.mixed" if phase.crops.mixed else f"give {option} {near}"
+                where = f" of phase {phase.phase_name}" if config.phases else ""
+                raise ConfigError(
+                    f"{network} has patches of {patch} px, which do not divide {kind} crops of {size} px{where}; {todo}."
+                )
+
+
+def sides_of(phase: TrainConfig) -> list[tuple[str, int]]:
+    """Kind and side in pixels of all crops that the run's own network sees."""
+    crops, gram = phase.crops, phase.gram
+    own = gram.weight and (gram.anchor in ("phase", "teacher") or gram.anchor.isdigit())
+    found = []
+    for large, small, anchor, _ in crops.mixed or ((crops.global_size, crops.local_size, 0, 1.0),):
+        found += [("global", large)] + ([("local", small)] if crops.local_crops else [])
+        found += [("anchor", anchor or gram.size or large)] if own else []
+    return found
+
+
 def _length(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
     if config.steps is not None:
         return config

@@ -346,7 +346,8 @@ def vit7b16_dinov3() -> TrainConfig:
     """DINOv3's 7B in its three phases: a million steps, 200 000 with Gram anchoring, 30 000 at mixed high resolutions.
 
     61 440 H100 hours; ReaL 90.4 %, ADE20k 55.9 (linear).  LVD-1689M is not published.  Upstream, each phase is a run of its
-    own, and the last begins with a fresh optimizer; here the optimizer goes along.
+    own, and the last begins with a fresh optimizer; here the optimizer goes along.  Its local crops of 168 px are 160 px
+    here: 168 is no whole number of patches, and the released code leaves out what is over.
 
     torchrun --nnodes=32 --nproc-per-node=8 -m dino_core.train vit7b16_dinov3 --data.source IMAGES"""
     one, two, three = 1_000_000, 200_000, 30_000
@@ -402,7 +403,7 @@ def vit7b16_dinov3() -> TrainConfig:
             mixed=(
                 (512, 112, 768, 0.3),
                 (768, 112, 1152, 0.3),
-                (768, 168, 1152, 0.3),
+                (768, 160, 1152, 0.3),
                 (768, 224, 1152, 0.05),
                 (768, 336, 1152, 0.05),
             ),

@@ -34,7 +34,7 @@ from dino_core.data.sources import Source, open_source  # noqa: E402
 from dino_core.engine import Engine  # noqa: E402
 from dino_core.errors import ConfigError, RunError  # noqa: E402
 from dino_core.evaluation.during import Evaluator  # noqa: E402
-from dino_core.fit import fit  # noqa: E402
+from dino_core.fit import check_crops, fit  # noqa: E402
 from dino_core.handover import hand_over  # noqa: E402
 from dino_core.loop import Loop, begin_probes  # noqa: E402
 from dino_core.model import Backbone, Head, Network  # noqa: E402
@@ -109,6 +109,9 @@ def opened(
     step = config.start if parent is None else parent.step
     phase = config.phase(config.phase_at(step))
     engine = build_engine(phase, weights, out if parent is None else parent.run)
+    backbone = engine.student.backbone
+    if backbone.has_attention:
+        check_crops(config, backbone.patch, config.backbone.name)
     evaluator, recorder = Evaluator.of(config, source), build_recorder(config, out)
     if parent is not None:
         said.append(begin_from(parent, engine, recorder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dino_core.commands.train import parsed
@@ -11,6 +12,9 @@ from dino_core.planning.devices import DEVICES, bytes_of, device
 from dino_core.recipes import RECIPES, recipe
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dino_core.config import TrainConfig
     from dino_core.planning.plan import Plan
 
 
@@ -62,17 +66,11 @@ def print_plan(found: Plan) -> None:
         f"on {machine.gpus} GPUs of {machine.memory / 1e9:.0f} GB at {100 * machine.share:.0f} % of "
         f"{machine.peak / 1e12:,.0f} TFLOP/s"
     )
-    work = Table(title="a step's arithmetic")
-    work.add_column("part")
-    work.add_column("TFLOP", justify="right")
-    for name, value in found.flops.items():
-        if value:
-            work.add_row(name, f"{value / 1e12:,.3g}")
-    work.add_section()
-    work.add_row("together", f"{sum(found.flops.values()) / 1e12:,.3g}")
-    console.print(work)
+    print_work(console, found)
+    names = ["weights", "teacher", "frozen", "gradients", "optimizer", "images", "activations", "logits"]
+    if not any(row.memory.frozen for row in found.rows):
+        names.remove("frozen")
     table = Table(title="memory of one GPU in GB, and time")
-    names = ("weights", "teacher", "gradients", "optimizer", "images", "activations", "logits")
     for name in ("sharing", "recompute", *names, "needed", "fits", "s/step", "hours"):
         table.add_column(name, justify="left" if name in ("sharing", "recompute", "fits") else "right")
     for row in found.rows:
@@ -83,6 +81,67 @@ def print_plan(found: Plan) -> None:
             "yes" if row.fits else "[red]no[/red]", f"{row.step_seconds:.3g}", f"{row.hours:,.3g}",
         )  # fmt: skip
     console.print(table)
+    if len(found.stages) > 1:
+        console.print("  of the whole run: memory of its fullest phase, seconds on average, hours of all phases")
     for sharing in dict.fromkeys(row.way.sharing for row in found.rows):
         console.print(f"  {sharing}: {SHARINGS[sharing].split(': ')[1]}")
+    if len(found.stages) > 1:
+        print_phases(console, found)
     console.print(f"[bold]{found.advice}[/bold]")
+
+
+def print_work(console: Console, found: Plan) -> None:
+    """What a step computes, in each phase."""
+    from rich.table import Table
+
+    work = Table(title="a step's arithmetic in TFLOP")
+    work.add_column("part")
+    several = len(found.stages) > 1
+    for stage in found.stages:
+        work.add_column(stage.config.phase_name if several else "TFLOP", justify="right")
+    for part, value in found.flops.items():
+        if value:
+            work.add_row(part, *(f"{stage.flops[part] / 1e12:,.3g}" for stage in found.stages))
+    work.add_section()
+    work.add_row("together", *(f"{sum(stage.flops.values()) / 1e12:,.3g}" for stage in found.stages))
+    console.print(work)
+
+
+def print_phases(console: Console, found: Plan) -> None:
+    """A row a phase and the sum, in the fastest way that fits, or that needs least."""
+    from rich.table import Table
+
+    chosen = found.best or min(found.rows, key=lambda row: row.memory.needed)
+    table = Table(title=f"phases with {chosen.way.options}")
+    for name in ("phase", "steps", "images a step", "crops", "EFLOP", "GB needed", "s/step", "hours"):
+        table.add_column(name, justify="left" if name in ("phase", "crops") else "right")
+    total = 0.0
+    for stage in found.stages:
+        row = next(row for row in stage.rows if row.way == replace(chosen.way, accumulate=row.way.accumulate))
+        total += row.flops * stage.steps
+        table.add_row(
+            stage.config.phase_name, f"{stage.steps:,}", f"{stage.config.batch_size:,}", crops_of(stage.config),
+            f"{row.flops * stage.steps / 1e18:,.3g}", f"{row.memory.needed / 1e9:.1f}", f"{row.step_seconds:.3g}",
+            f"{row.hours:,.3g}",
+        )  # fmt: skip
+    table.add_section()
+    table.add_row(
+        "together", f"{found.steps:,}", "", "", f"{total / 1e18:,.3g}", f"{chosen.memory.needed / 1e9:.1f}",
+        f"{chosen.step_seconds:.3g}", f"{chosen.hours:,.3g}",
+    )  # fmt: skip
+    console.print(table)
+
+
+def crops_of(config: TrainConfig) -> str:
+    """Sides in pixels of global, local and anchor crops."""
+    crops, gram = config.crops, config.gram
+    kinds = crops.mixed or ((crops.global_size, crops.local_size, 0, 1.0),)
+    said = []
+    for large, small, anchor, share in kinds:
+        sides = [
+            large,
+            *([small] if crops.local_crops else []),
+            *([anchor or gram.size or large] if gram.weight else []),
+        ]
+        said.append("/".join(map(str, sides)) + (f" ({100 * share:.0f} %)" if crops.mixed else ""))
+    return ", ".join(said) + " px"

@@ -18,6 +18,7 @@ from dino_core.config import TrainConfig
 from dino_core.data.sources import Source, open_source
 from dino_core.distillation.lockstep import Lockstep
 from dino_core.distillation.sight import Eyes, Sight, agreed_sight, teachers_sight
+from dino_core.distillation.suiting import suited
 from dino_core.distillation.teacher import Teacher, frozen_teacher
 from dino_core.engine import Engine
 from dino_core.errors import ConfigError, RunError
@@ -113,29 +114,8 @@ def read_distillation(out: Path) -> dict[str, Any]:
 
 def settled(name: str, config: TrainConfig, teacher: Teacher, source: Source) -> Student:
     """A student's config with prototypes as the teacher has them and the rest fitted to the data."""
-    if config.phases:
-        raise ConfigError(f"{name} has phases ({config.phases[0].name}, ...); a student has one: leave phases empty.")
-    if config.init.backbone is not None and config.init.architecture is None:
-        raise ConfigError(f"{name} has init.backbone; a student begins with random weights: leave it out.")
-    heads = [("head", config.head, teacher.prototypes)]
-    if config.patch_head is not None:
-        heads.append(("ibot.head", config.patch_head, teacher.patch_prototypes))
-    for where, head, count in heads:
-        if head.prototypes not in (None, count):
-            raise ConfigError(
-                f"{name} asks for {head.prototypes} prototypes ({where}.prototypes), its teacher has {count}; leave it open."
-            )
-    if config.masks_patches and config.ibot.separate_head != (teacher.patch_head is not None):
-        has = "a head of their own" if teacher.patch_head is not None else "the class token's head"
-        raise ConfigError(
-            f"the teacher scores patches by {has}; set ibot.separate_head to {teacher.patch_head is not None} for {name}."
-        )
-    config = replace(config, head=replace(config.head, prototypes=teacher.prototypes))
-    if config.patch_head is not None:
-        head = replace(config.ibot.head, prototypes=teacher.patch_prototypes)
-        config = replace(config, ibot=replace(config.ibot, head=head))
-    if config.hides_patches:
-        config = replace(config, ibot=replace(config.ibot, hide=False))
+    separate = teacher.patch_head is not None
+    config = suited(name, config, teacher.prototypes, teacher.patch_prototypes, separate)
     machine, said = choose(config.machine)
     config, derived = fit(replace(config, machine=machine), len(source))
     with torch.device("meta"):

@@ -9,6 +9,7 @@ import torch
 
 from dino_core.config import TrainConfig
 from dino_core.errors import CheckpointError, ConfigError, RunError
+from dino_core.fit import check_crops
 from dino_core.model.architectures import LearnedVit, RotaryVit
 from dino_core.model.backbone import Backbone, build_backbone, for_training
 from dino_core.model.describing import described
@@ -72,18 +73,6 @@ def first_weights_again(config: TrainConfig) -> Tensors:
             "Put the file back that it began with and resume, or train a new run."
         )
     return weights
-
-
-def check_crops(config: TrainConfig, patch: int, source: str) -> None:
-    crops = config.crops
-    sizes = {"global": crops.global_size, **({"local": crops.local_size} if crops.local_crops else {})}
-    for name, size in sizes.items():
-        if size % patch:
-            near = max(1, round(size / patch)) * patch
-            raise ConfigError(
-                f"{source} has patches of {patch} px, which do not divide {name} crops of {size} px; "
-                f"give --crops.{name}-size {near}."
-            )
 
 
 def first_backbone(config: TrainConfig) -> Backbone:

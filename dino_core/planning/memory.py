@@ -7,7 +7,7 @@ from typing import Literal
 
 from dino_core.config import TrainConfig
 from dino_core.planning.network import WIDE, head_saved
-from dino_core.planning.step import Model, step_of
+from dino_core.planning.step import Model, Step, gram_matrices, steps_of
 
 Sharing = Literal["ddp", "zero2", "zero3"]
 SHARINGS: dict[Sharing, str] = {
@@ -55,6 +55,8 @@ class Memory:
     """What the student's forward pass keeps for the backward pass."""
     logits: float | int
     """Of student and teacher, targets, and the loss's own."""
+    frozen: float | int = 0
+    """Of networks that never learn (Gram anchor, teacher of a distillation), what they saw and said, and similarities."""
 
     @property
     def total(self) -> float | int:
@@ -67,10 +69,11 @@ class Memory:
 
 
 def memory(config: TrainConfig, model: Model, way: Way) -> Memory:
-    """Everything a GPU holds when a backward pass begins, the fullest moment of a step.
+    """Everything a GPU holds when a backward pass begins, the fullest moment of a step; of mixed resolutions, the fullest.
 
     A weight takes 4 bytes, its gradient 4, AdamW's two moments 8, the teacher's copy 4; DDP's buckets 4 more.  Shares of
-    1/GPUs where it is sharded; then two units (the one at work, the next) are gathered, or with ZeRO-2 all of them."""
+    1/GPUs where it is sharded; then two units (the one at work, the next) are gathered, or with ZeRO-2 all of them.  The
+    frozen teacher of a distillation is whole on every GPU."""
     one, alone = model.total * WIDE, way.gpus == 1
     narrow = WIDE if config.machine.precision == "fp32" else 2
     copies = 0.0 if narrow == WIDE else float(model.matrices * narrow)
@@ -80,30 +83,34 @@ def memory(config: TrainConfig, model: Model, way: Way) -> Memory:
     gathered = {"ddp": 0, "zero2": one, "zero3": unit}[way.sharing] if sharded else 0
     buckets = one if way.sharing == "ddp" and not alone else 0
     images = -(-config.batch_size // way.gpus)
-    return Memory(
-        weights=one * share + gathered + copies,
-        teacher=one * share + (unit if sharded else 0),
-        gradients=one * share + (unit / 2 if sharded else 0) + buckets,
-        optimizer=one * share * OPTIMIZER_STATE[config.optim.algorithm],
-        images=float(images * pixels(config) * 3 * WIDE),
-        activations=activations(config, model, images / way.accumulate, narrow, way.checkpointing),
-        logits=logits(config, model, images, way.accumulate, narrow),
-    )
+    frozen = model.frozen * WIDE * (share if model.source is None else 1.0)
+
+    def at(step: Step) -> Memory:
+        return Memory(
+            weights=one * share + gathered + copies,
+            teacher=one * share + (unit if sharded else 0),
+            gradients=one * share + (unit / 2 if sharded else 0) + buckets,
+            optimizer=one * share * OPTIMIZER_STATE[config.optim.algorithm],
+            images=float(images * pixels(step) * 3 * WIDE),
+            activations=activations(step, model, images / way.accumulate, narrow, way.checkpointing),
+            logits=logits(step, model, images, way.accumulate, narrow),
+            frozen=frozen + beside(step, config, model, images, way.accumulate),
+        )
+
+    return max((at(step) for step in steps_of(config, model)), key=lambda held: held.total)
 
 
-def pixels(config: TrainConfig) -> int:
-    """Of all crops of an image."""
-    crops = config.crops
-    return crops.global_crops * crops.global_size**2 + crops.local_crops * crops.local_size**2
+def pixels(step: Step) -> int:
+    """Of all crops of an image, with those that are cut for anchor or teacher alone."""
+    theirs = step.teacher if step.teacher[0].size != step.student[0].size else ()
+    anchor = (step.anchor,) if step.anchor and step.anchor.size != step.student[0].size else ()
+    return sum(look.crops * look.size**2 for look in (*step.student, *theirs, *anchor))
 
 
-def activations(
-    config: TrainConfig, model: Model, images: float | int, narrow: int, checkpointing: bool
-) -> float | int:
+def activations(step: Step, model: Model, images: float | int, narrow: int, checkpointing: bool) -> float | int:
     """What backbone and head keep for `images` of one part of the batch, and the gradients in one block, one size at a time.
 
     With `checkpointing` what is inside blocks comes back a block at a time."""
-    step = step_of(config, model)
     total, largest = head_saved(model.head, images * step.rows, narrow), 0.0
     total += head_saved(model.patch_head or model.head, images * step.masked, narrow) if step.masked else 0
     for look in step.student:
@@ -118,13 +125,25 @@ def activations(
     return total + largest
 
 
-def logits(config: TrainConfig, model: Model, images: float | int, accumulate: int, narrow: int) -> float | int:
+def logits(step: Step, model: Model, images: float | int, accumulate: int, narrow: int) -> float | int:
     """Student: logits, in float32 and divided by the temperature, their log-softmax, and the gradient of one of these;
     accumulated parts leave their logits.  Teacher: logits and targets."""
-    step = step_of(config, model)
     width, patch_width = (len(head.prototypes.directions) for head in (model.head, model.patch_head or model.head))
     student, teacher = (rows * width + step.masked * patch_width for rows in (step.rows, step.teacher_rows))
     return images * (student * (narrow + 3 * WIDE / accumulate) + teacher * (narrow + WIDE))
+
+
+def beside(step: Step, config: TrainConfig, model: Model, images: float | int, accumulate: int) -> float:
+    """Patches that a frozen teacher or an anchor speaks of, in float32; of one part of the batch the student's of unit length, and
+    matrices of similarities: the difference, its square's gradient, and three on the way."""
+    if model.source is not None:
+        return float(images * step.teacher_rows * step.patches * model.source.backbone.dim * WIDE)
+    if not config.gram.weight:
+        return 0.0
+    spoken = images * config.crops.global_crops * step.patches * WIDE
+    count, rows = gram_matrices(step, config, images / accumulate)
+    theirs = (model.anchor or model.backbone).dim
+    return spoken * theirs + spoken * (3 * model.backbone.dim + theirs) / accumulate + 5 * WIDE * count * rows**2
 
 
 def ways(config: TrainConfig, model: Model, gpus: int) -> list[Way]:
@@ -134,15 +153,15 @@ def ways(config: TrainConfig, model: Model, gpus: int) -> list[Way]:
     return [Way(s, c, gpus, config.optim.accumulate) for c in recompute for s in sharings]
 
 
-def repaired(config: TrainConfig, model: Model, room: int, gpus: int) -> Way | None:
-    """The first way that fits with more accumulation, then with more GPUs; None where nothing helps."""
-    total = gpus
+def repaired(phases: list[tuple[TrainConfig, Model]], room: int, gpus: int) -> Way | None:
+    """The first way in which all phases fit with more accumulation, then with more GPUs; None where nothing helps."""
+    (config, model), total = phases[0], gpus
     while total <= max(config.batch_size, gpus):
         images = -(-config.batch_size // total)
         for accumulate in _powers(images):
             for way in ways(config, model, total):
                 candidate = replace(way, accumulate=max(accumulate, config.optim.accumulate))
-                if memory(config, model, candidate).needed <= room:
+                if all(memory(*phase, candidate).needed <= room for phase in phases):
                     return candidate
         total *= 2
     return None

@@ -7,7 +7,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import astuple, dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from dino_core.model import Backbone
 from dino_core.model.head import Head
+from dino_core.model.residual import BatchSubset
 from dino_core.model.vit import Vit, is_plain
 
 WIDE = 4
@@ -68,8 +69,8 @@ class Cost(ABC):
     """Of one image of `size` pixels a side.  `patches` says whether patch tokens are asked for, or the class token alone."""
 
     @abstractmethod
-    def flops(self, size: int, patches: bool) -> Flops:
-        """Of a forward pass."""
+    def flops(self, size: int, patches: bool, *, learning: bool = False) -> Flops:
+        """Of a forward pass; of one that is `learning`, stochastic depth leaves images out (`BatchSubset`)."""
 
     @abstractmethod
     def saved(self, size: int, patches: bool, narrow: int) -> Saved:
@@ -102,11 +103,12 @@ class Transformer(Cost):
         self.scaled = not isinstance(block.ls1, nn.Identity)
         self.rotary = not isinstance(backbone, Vit)
         self.short = self.rotary or is_plain(block)
+        self.shares = [taking_part(block) for block in backbone.blocks()]
 
     def tokens(self, size: int) -> int:
         return self.prefix + (size // self.patch) ** 2
 
-    def flops(self, size: int, patches: bool) -> Flops:
+    def flops(self, size: int, patches: bool, *, learning: bool = False) -> Flops:
         q, d = self.tokens(size), self.dim
         embedding = 2.0 * (size // self.patch) ** 2 * 3 * self.patch**2 * d
         whole = last = self.block(q)
@@ -114,7 +116,8 @@ class Transformer(Cost):
             last = Flops(0.0, 2.0 * (d**2 + 2 * q * d**2 + self.projection + self.mlp), 4.0 * q * d)
         elif not patches and self.short:  # `class_token_of`: not even those, but every head mixes whole tokens
             last = Flops(0.0, 2.0 * (3 * d**2 + self.projection + self.mlp), 4.0 * self.heads * q * d)
-        return Flops(embedding) + whole * (self.depth - 1) + last
+        *first, end = self.shares if learning else [1.0] * self.depth
+        return Flops(embedding) + whole * sum(first) + last * end
 
     def block(self, tokens: int) -> Flops:
         each = 3 * self.dim**2 + self.projection + self.mlp
@@ -123,32 +126,45 @@ class Transformer(Cost):
     def recomputed(self, size: int, patches: bool) -> float:
         """A last block that works for the class token alone is not among them, unless it is called as a block."""
         whole = patches or self.rotary
-        return self.block(self.tokens(size)).forward * (self.depth if whole else self.depth - 1)
+        return self.block(self.tokens(size)).forward * sum(self.shares[: None if whole else -1])
 
     def saved(self, size: int, patches: bool, narrow: int) -> Saved:
         """A block keeps, a token: the inputs of its norms (float32); what the five matrix products take or give.
 
         8 D + narrow (6 D + 2 h)    + narrow (2 D with LayerScale, 3 D with rotary positions, 2 h more with a gate)
-        + 16 + 4 H                                                    statistics of norms and of softmax rows"""
+        + 16 + 4 H                                                    statistics of norms and of softmax rows
+        + 8 D where stochastic depth leaves images out                what both branches add"""
         q, d, h = self.tokens(size), self.dim, self.inside
+        wide = (4 if min(self.shares) < 1 else 2) * WIDE
         narrowly = (6 + 2 * self.scaled + 3 * self.rotary) * d + (4 if self.gated else 2) * h
-        block = q * (2 * WIDE * d + narrow * narrowly + 16 + WIDE * self.heads)
+        block = q * (wide * d + narrow * narrowly + 16 + WIDE * self.heads)
         pixels = 3 * size**2 * (narrow if narrow < WIDE else 0)  # the images themselves are counted elsewhere
         final = (q if patches else 1) * (WIDE * d + 8)
-        working = 2 * q * h * narrow
+        working, most = 2 * q * h * narrow * max(self.shares), block * max(self.shares)
         if patches or not self.short:
-            return Saved(pixels + final, self.depth * block, block, self.depth * q * d * WIDE, working)
-        last = q * (WIDE * d + narrow * (4 if self.rotary else 1) * d)
-        return Saved(pixels + final + last, (self.depth - 1) * block, block, (self.depth - 1) * q * d * WIDE, working)
+            return Saved(pixels + final, sum(self.shares) * block, most, self.depth * q * d * WIDE, working)
+        last = q * (WIDE * d + narrow * (4 if self.rotary else 1) * d) * self.shares[-1]
+        inputs = (self.depth - 1) * q * d * WIDE
+        return Saved(pixels + final + last, sum(self.shares[:-1]) * block, most, inputs, working)
 
 
 class Convolutional(Cost):
-    """Counted on a forward pass in meta memory: every convolution and linear map, and what autograd keeps."""
+    """Counted on a forward pass in meta memory, one for each size: every convolution and linear map, and what autograd keeps."""
 
     def __init__(self, backbone: Backbone) -> None:
         self.backbone = backbone
+        self.counted, self.held = cache(self._counted), cache(self._held)
 
-    def flops(self, size: int, patches: bool) -> Flops:
+    def flops(self, size: int, patches: bool, *, learning: bool = False) -> Flops:
+        return self.counted(size)
+
+    def saved(self, size: int, patches: bool, narrow: int) -> Saved:
+        """All of it is counted as `narrow`; what norms take is wider, so below float32 this is some 10 % too little."""
+        outside, inside, inputs = self.held(size)
+        share, most = narrow / WIDE / TWO, max(inside, default=0.0)
+        return Saved(share * outside, share * sum(inside), share * most, share * inputs, share * most / 2)
+
+    def _counted(self, size: int) -> Flops:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             self.backbone(self._image(size))
         stem = next(module for module in self.backbone.modules() if isinstance(module, nn.Conv2d))
@@ -157,20 +173,13 @@ class Convolutional(Cost):
         embedding = float(first.get_total_flops())
         return Flops(embedding, counter.get_total_flops() - embedding) * (1 / TWO)
 
-    def saved(self, size: int, patches: bool, narrow: int) -> Saved:
-        """All of it is counted as `narrow`; what norms take is wider, so below float32 this is some 10 % too little."""
+    def _held(self, size: int) -> tuple[float, list[float], float]:
+        """Bytes of float32 that are kept of `TWO` images: outside blocks, in each block, of the blocks' inputs."""
         image, blocks = self._image(size), self.backbone.blocks()
         taken = inputs_of(self.backbone, blocks, image)
         whole = kept(lambda: self.backbone(image), self.backbone) - image.numel() * WIDE
         inside = [kept(partial(block, torch.empty_like(x).requires_grad_()), block) for block, x in taken.items()]
-        share = narrow / WIDE / TWO
-        return Saved(
-            share * max(whole - sum(inside), 0.0),
-            share * sum(inside),
-            share * max(inside, default=0.0),
-            share * WIDE * sum(x.numel() for x in taken.values()),
-            share * max(inside, default=0.0) / 2,
-        )
+        return max(whole - sum(inside), 0.0), inside, float(WIDE * sum(x.numel() for x in taken.values()))
 
     def recomputed(self, size: int, patches: bool) -> float:
         """All but the stem, to which little more belongs."""
@@ -183,6 +192,12 @@ class Convolutional(Cost):
 def matrices(module: nn.Module) -> int:
     """Weights with two axes or more: each meets each token, or position, once."""
     return sum(p.numel() for p in module.parameters() if p.ndim > 1)
+
+
+def taking_part(block: Any) -> float:
+    """The share of the images that a block works for while it learns."""
+    depth = getattr(block, "drop_path1", None)
+    return 1 - float(depth.drop_prob or 0.0) if isinstance(depth, BatchSubset) else 1.0
 
 
 def head_flops(head: Head, rows: float | int) -> Flops:

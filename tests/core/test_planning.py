@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import weakref
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from dino_core.commands.plan import main
-from dino_core.config import Backbone, Crops, Head, Machine, TrainConfig
+from dino_core.config import Backbone, Crops, Gram, Head, Ibot, Machine, TrainConfig
 from dino_core.data.views import Batch, Boxes
 from dino_core.errors import ConfigError
 from dino_core.model import PRESETS, build_backbone
@@ -27,7 +28,7 @@ from dino_core.planning.memory import Way, memory
 from dino_core.planning.network import cost_of, kept
 from dino_core.planning.plan import Machine as Planned
 from dino_core.planning.plan import plan
-from dino_core.planning.step import flops, model_of
+from dino_core.planning.step import Step, flops, model_of, steps_of
 from dino_core.recipes import RECIPES, recipe
 from dino_core.schedules import Schedule
 from dino_core.stopwatch import Stopwatch
@@ -82,6 +83,15 @@ def test_forward_flops_are_those_torch_counts(name, patches):
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_activations_are_those_autograd_keeps(name):
     backbone = ARCHITECTURES[name].build(drop_path=0.1)
+    keeps(backbone)
+
+
+@pytest.mark.parametrize("architecture", [LEARNED, replace(ROTARY, layer_scale=True)], ids=["learned", "rotary"])
+def test_images_that_are_left_out_are_not_kept(architecture):
+    keeps(architecture.build(drop_path=0.25, uniform=True, subset=True))
+
+
+def keeps(backbone) -> None:
     images = torch.randn(4, 3, 64, 64)
     measured = kept(lambda: backbone(images), backbone) - images.untyped_storage().nbytes()
     saved = cost_of(backbone).saved(64, True, 4)
@@ -119,6 +129,55 @@ def test_flops_of_a_whole_step_are_those_torch_counts(checkpointing):
     assert planned == pytest.approx(
         measured, rel=0.03 if checkpointing else 0.005
     )  # torch skips what no gradient asks for
+
+
+def anchored(**changes) -> TrainConfig:
+    """iBOT and Gram anchoring to an earlier teacher at a higher resolution; stochastic depth leaves images out."""
+    config = config_of(
+        ibot=Ibot(weight=1.0, separate_head=True, head=Head(prototypes=256, hidden=128, bottleneck=32)),
+        gram=Gram(weight=2.0, size=96),
+        backbone=Backbone(
+            name="rope", patch=8, dim=96, depth=4, heads=4, registers=2, drop_path=0.25, drop_path_subset=True,
+            drop_path_uniform=True,
+        ),
+    )  # fmt: skip
+    return replace(config, **changes)
+
+
+def masked_batch_of(config: TrainConfig, step: Step, anchor: int) -> Batch:
+    """With as many masked patches as are planned for, and crops for the anchor."""
+    masks = torch.zeros(2, config.batch_size, step.patches, dtype=torch.bool)
+    masks.flatten()[: round(step.masked * config.batch_size)] = True
+    anchors = torch.randn(2, config.batch_size, 3, anchor, anchor) if anchor else None
+    return replace(batch_of(config), masks=masks, masked=masks.flatten().nonzero()[:, 0], anchors=anchors)
+
+
+MIXED = Crops(global_size=64, local_size=32, local_crops=3, mixed=((64, 32, 96, 0.3), (32, 16, 48, 0.1)))
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        anchored(),
+        anchored(crops=MIXED),
+        anchored(gram=Gram(weight=2.0, anchor="teacher")),
+        anchored(gram=Gram(weight=2.0, anchor="teacher", size=96)),
+        anchored(gram=Gram(weight=2.0, size=96, across_batch=True)),
+    ],
+    ids=["larger", "mixed resolutions", "EMA teacher", "EMA teacher at a larger size", "across the batch"],
+)
+def test_flops_of_gram_anchoring_are_those_torch_counts(config):
+    config = fitted(config)
+    model, now, clock = model_of(config), Schedule(config).at(1), Stopwatch(torch.device("cpu"))
+    engine, steps = build_engine(config), steps_of(config, model)
+    kinds = config.crops.mixed or ((64, 32, config.gram.size or 0, 1.0),)
+    assert [step.share for step in steps] == pytest.approx([share / sum(k[-1] for k in kinds) for *_, share in kinds])
+    measured = 0.0
+    for step, (large, small, anchor, _) in zip(steps, kinds, strict=True):
+        sized = replace(config, crops=replace(config.crops, global_size=large, local_size=small))
+        batch = masked_batch_of(sized, step, anchor)
+        measured += step.share * counted(partial(engine.train_step, batch, now, clock))
+    assert sum(flops(config, model, checkpointing=False).values()) == pytest.approx(measured, rel=0.01)
 
 
 class Living(TorchDispatchMode):
@@ -166,6 +225,22 @@ def test_memory_of_a_step_is_what_lives_in_it(checkpointing):
     assert grown > 0.95 * living.peak
 
 
+@pytest.mark.parametrize("across", [False, True], ids=["per image", "across the batch"])
+def test_memory_of_gram_anchoring_is_what_lives_in_its_step(across):
+    config = fitted(anchored(gram=Gram(weight=2.0, size=96, across_batch=across), batch_size=8))
+    model = model_of(config)
+    engine, now = build_engine(config), Schedule(config).at(1)
+    batch = masked_batch_of(config, steps_of(config, model)[0], 96)
+    with Living() as living:
+        engine.train_step(batch, now, Stopwatch(torch.device("cpu")))
+    planned = memory(config, model, Way("ddp", False, gpus=1))
+    assert planned.images == batch.globals.nbytes + batch.locals.nbytes + batch.anchors.nbytes
+    weights = sum(p.nbytes for p in engine.objective.anchor.parameters())
+    grown = sum((planned.images, planned.activations, planned.logits, planned.gradients, planned.frozen - weights))
+    assert grown == pytest.approx(living.peak, rel=0.2)
+    assert grown > 0.95 * living.peak
+
+
 def test_more_gpus_share_the_work_and_zero3_shares_the_weights():
     config = replace(recipe("vits16_dino"), backbone=Backbone(name="dinov3_vitb16"))
     four, eight = (plan(config, Planned(n, 80 * 10**9, 989e12, 0.4)) for n in (4, 8))
@@ -175,6 +250,25 @@ def test_more_gpus_share_the_work_and_zero3_shares_the_weights():
     assert by_way["zero3", False].optimizer == pytest.approx(by_way["ddp", False].optimizer / 8)
     assert by_way["zero3", False].weights < by_way["zero2", False].weights < 1.3 * by_way["ddp", False].weights
     assert by_way["ddp", True].activations < by_way["ddp", False].activations / 3
+
+
+def test_the_phases_of_a_run_are_planned_one_by_one_and_added():
+    found = plan(recipe("vit7b16_dinov3"), Planned(256, 80 * 10**9, 989e12, 0.4))
+    names = [stage.config.phase_name for stage in found.stages]
+    assert names == ["pretraining", "gram", "high_res"]
+    assert [stage.steps for stage in found.stages] == [1_000_000, 200_000, 30_000]
+    first, gram, large = (stage.flops for stage in found.stages)
+    assert first["Gram anchor: forward"] == 0
+    # 1024 patches of 512 px where the teacher has 256 of 256 px
+    teacher = gram["teacher: backbone"] + gram["teacher: attention"]
+    assert gram["Gram anchor: forward"] == pytest.approx(teacher * 1029 / 261, rel=0.06)
+    assert sum(large.values()) > sum(gram.values()) > sum(first.values())
+    for place, row in enumerate(found.rows):
+        each = [stage.rows[place] for stage in found.stages]
+        assert row.hours == pytest.approx(sum(part.hours for part in each))
+        assert row.memory.needed == max(part.memory.needed for part in each)
+        assert row.step_seconds * found.steps == pytest.approx(3600 * row.hours)
+    assert found.as_json()["phases"][1]["ways"][0]["hours"] == found.stages[1].rows[0].hours
 
 
 def seven_billion() -> TrainConfig:
@@ -238,11 +332,17 @@ def test_every_recipe_has_a_plan(name):
     assert found.advice
 
 
-def test_the_command_prints_a_table_and_json(capsys):
+def test_the_command_prints_a_table_and_json(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     assert main(["tiny", "--gpus", "1", "--memory", "16GB", "--device", "a100", "--batch-size", "96"]) == 0
     said = capsys.readouterr().out
     assert "student: attention" in said
     assert "fits with DDP" in said
+    assert "phases" not in said
+    assert main(["tiny_dinov3_gram", "--gpus", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "Gram anchor: forward" in said
+    assert all(word in said for word in ("phases with", "pretraining", "high_res", "48/24/64 px"))
     assert main(["tiny", "--json", "--memory", "16GiB", "--peak", "1", "--mfu", "0.5"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["steps"] == 700
@@ -259,7 +359,10 @@ def test_the_command_prints_a_table_and_json(capsys):
         (["tiny", "--memory", "much"], "'much' is no amount of memory"),
         (["tiny", "--gpus", "7"], "batch of 48 can't be split over 7 GPUs"),
         (["tiny", "--mfu", "2"], "a share between 0 and 1"),
-        (["tiny", "--crops.global-size", "50"], "50 px can't be cut into patches of 8"),
+        (
+            ["tiny", "--crops.global-size", "50"],
+            "patches of 8 px, which do not divide global crops of 50 px; give --crops.global-size 48",
+        ),
     ],
 )
 def test_what_can_not_be_planned_is_one_sentence(given, said):

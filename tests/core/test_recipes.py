@@ -86,7 +86,7 @@ def test_the_7b_has_the_papers_heads_and_phases():
     assert Schedule(large).at(1_229_999).learning_rate == pytest.approx(7.07e-5, rel=1e-3)
     assert (large.objective.local_weight, large.koleo.over_ranks, large.koleo.group) == (0.5, True, 16)
     assert [(g, s, a) for g, s, a, _ in large.crops.mixed] == [
-        (512, 112, 768), (768, 112, 1152), (768, 168, 1152), (768, 224, 1152), (768, 336, 1152)
+        (512, 112, 768), (768, 112, 1152), (768, 160, 1152), (768, 224, 1152), (768, 336, 1152)
     ]  # fmt: skip
     assert sum(share for *_, share in large.crops.mixed) == pytest.approx(1)
 
