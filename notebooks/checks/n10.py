@@ -1,0 +1,141 @@
+"""10 Measuring: the neighbours' vote, effective rank, and whether two numbers differ."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+
+from dino_core.evaluation import knn
+from dino_core.measure.spectrum import rankme
+from notebooks.exercises import Exercise, Mistake, Symptom
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + 100))
+
+
+def around(angles: list[float], lengths: list[float]) -> Tensor:
+    """Features of two numbers: at so many degrees from the new one, so long."""
+    turned = torch.tensor(angles).deg2rad()
+    return torch.stack([turned.cos(), turned.sin()], 1) * torch.tensor(lengths)[:, None]
+
+
+def votes(cosines: Tensor, labels: Tensor, k: int, weight) -> int:
+    best, place = cosines.topk(k)
+    total = torch.zeros(int(labels.max()) + 1).index_add_(0, labels[place], weight(best))
+    return int(total.argmax())
+
+
+def cosines(x: Tensor, q: Tensor) -> Tensor:
+    return normalize(x, dim=-1) @ normalize(q, dim=-1)
+
+
+def scene(
+    seed: int, angles: list[float], lengths: list[float], labels: list[int]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same scene under another rotation: nothing but angles and lengths matters."""
+    turn = torch.tensor(0.4 + seed).float()
+    rotation = torch.stack(
+        [torch.stack([turn.cos(), turn.sin()]), torch.stack([-turn.sin(), turn.cos()])]
+    )
+    return (
+        around(angles, lengths) @ rotation,
+        torch.tensor(labels),
+        torch.tensor([2.0, 0.0]) @ rotation,
+    )
+
+
+nearest_label = Exercise(
+    "10.1",
+    cases=lambda seed: [
+        (*scene(seed, [2, 25, 30, 80], [1.0, 1.0, 1.0, 9.0], [0, 1, 1, 2]), 3, 0.07),  # the nearest one outweighs two
+        (*scene(seed, [5, 20, 22, 24, 90], [0.2, 1.0, 1.0, 1.0, 5.0], [1, 0, 0, 0, 2]), 3, 1.0),  # two outweigh it
+        (*scene(seed, [40, 41, 42, 43, 44, 45], [1.0] * 6, [2, 2, 0, 0, 0, 0]), 3, 0.07),  # only three are asked
+    ],
+    right=lambda x, labels, q, k, t: int(knn(x, labels, q[None], k=k, temperature=t)[0]),
+    mistakes=[
+        Mistake("half of it: these are the votes of each label. Return the label that has most.",
+                lambda x, labels, q, k, t: torch.zeros(int(labels.max()) + 1).index_add_(
+                    0, labels[cosines(x, q).topk(k).indices], (cosines(x, q).topk(k).values / t).exp()),
+                half_finished=True),
+        Mistake("each neighbour counts alike in your vote; it is weighed by exp(cosine / temperature).",
+                lambda x, labels, q, k, t: votes(cosines(x, q), labels, k, torch.ones_like)),
+        Mistake("you did not scale the features to length one: a long feature is not a near one.",
+                lambda x, labels, q, k, t: votes(x @ q, labels, k, lambda w: (w / t).exp())),
+        Mistake("you asked only the nearest one; k of them vote.",
+                lambda x, labels, q, k, t: votes(cosines(x, q), labels, 1, lambda w: (w / t).exp())),
+        Mistake("you asked all known images; only the k nearest vote.",
+                lambda x, labels, q, k, t: votes(cosines(x, q), labels, len(x), lambda w: (w / t).exp())),
+    ],
+    symptoms=[Symptom("a label is a whole number (int).", lambda found, *_: not isinstance(found, int))],
+    hints=["Section 1 has every step as a loop.", "`cosines.topk(k)` gives values and places; `labels[place]` who votes for what.",
+           "`votes.index_add_(0, labels[place], (weight / temperature).exp())` adds up; then `int(votes.argmax())`."],
+    minutes=10,
+    tolerance=1e-6,
+)  # fmt: skip
+
+
+def entropy(shares: Tensor) -> Tensor:
+    return -(shares * shares.clamp_min(1e-12).log()).sum()
+
+
+def shares_of(values: Tensor) -> Tensor:
+    return values / values.sum()
+
+
+effective_rank = Exercise(
+    "10.2",
+    cases=lambda seed: [(drawn(seed, 6, 3) + 1.5,), (drawn(seed + 1, 4, 8) * torch.linspace(0.2, 2, 8) + 0.5,)],
+    right=lambda x: rankme(x).float(),
+    mistakes=[
+        Mistake("half of it: this is the entropy of the shares. Its exponential is a number of directions.",
+                lambda x: entropy(shares_of(torch.linalg.svdvals(x))), half_finished=True),
+        Mistake("you squared the singular values: RankMe takes them as they are (squares are variances).",
+                lambda x: entropy(shares_of(torch.linalg.svdvals(x).square())).exp()),
+        Mistake("you subtracted the mean first. RankMe doesn't: a collapsed network would have nothing left to measure.",
+                lambda x: entropy(shares_of(torch.linalg.svdvals(x - x.mean(0)))).exp()),
+        Mistake("you forgot to divide by the sum: shares sum to 1.", lambda x: entropy(torch.linalg.svdvals(x)).exp()),
+        Mistake("you used logarithms of base 2 and the exponential of base e; both have to be of one kind.",
+                lambda x: (entropy(shares_of(torch.linalg.svdvals(x))) / torch.log(torch.tensor(2.0))).exp()),
+        Mistake("you counted the singular values that are not 0; that is the rank, not the effective one.",
+                lambda x: torch.linalg.matrix_rank(x).float()),
+        Mistake("the sign: an entropy is positive.", lambda x: (-entropy(shares_of(torch.linalg.svdvals(x)))).exp()),
+    ],
+    hints=["Section 4, with the singular values of any matrix.", "`torch.linalg.svdvals(features)`; divide by the sum.",
+           "torch.exp(-(shares * shares.log()).sum())"],
+    tolerance=1e-3,
+)  # fmt: skip
+
+
+def deviation(a: float, n: int) -> float:
+    return (a * (1 - a) / n) ** 0.5
+
+
+differs = Exercise(
+    "10.3",
+    cases=lambda seed: [
+        (0.80, 0.814, 400 + seed),  # half a standard deviation of the difference: chance
+        (0.80, 0.834, 400 + seed),  # 1.2: chance
+        (0.80, 0.849, 400 + seed),  # 1.8: chance, though beyond two of one number
+        (0.88, 0.80, 400 + seed),  # 3.1: a difference
+        (0.80, 0.866, 400 + seed),  # 2.5: a difference, though less than two of both together
+    ],
+    right=lambda a, b, n: abs(a - b) > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5,
+    mistakes=[
+        Mistake("half of it: this is how many standard deviations they are apart. Compare it with 2.",
+                lambda a, b, n: abs(a - b) / (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5, half_finished=True),
+        Mistake("you used the deviation of one number; both are uncertain, so their difference is more so.",
+                lambda a, b, n: abs(a - b) > 2 * deviation(a, n)),
+        Mistake("you took one standard deviation: one in three differences by chance alone is larger than that.",
+                lambda a, b, n: abs(a - b) > (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5),
+        Mistake("your answer depends on which comes first; take the absolute difference.",
+                lambda a, b, n: b - a > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5),
+        Mistake("you added the deviations themselves. Independent errors add as squares.",
+                lambda a, b, n: abs(a - b) > 2 * (deviation(a, n) + deviation(b, n))),
+        Mistake("you forgot the root: p(1 - p)/n is a variance.",
+                lambda a, b, n: abs(a - b) > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2)),
+    ],
+    hints=["First the variance of each, p(1 - p)/n.", "Add the two variances, and take the root.",
+           "abs(first - second) > 2 * (first * (1 - first) / n + second * (1 - second) / n) ** 0.5"],
+)  # fmt: skip
