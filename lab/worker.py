@@ -158,7 +158,11 @@ def serve(idle: float) -> None:
         print(json.dumps(_answered(json.loads(line))), flush=True)
 
 
-DOES = {"attention": "lab.worker:kept_attention", "look": "lab.eyes:look"}
+DOES = {
+    "attention": "lab.worker:kept_attention",
+    "look": "lab.eyes:look",
+    "stages": "lab.stages:computed",
+}
 """What may be asked for, and the function that answers: question in, answer out, both of them JSON."""
 
 

@@ -1,0 +1,138 @@
+"""What one step computes for one image of a checkpoint, as tensors: crops, boxes, and the logits of both networks.
+
+`stages` is asked by the page and keeps what the worker computed; `computed` runs in the worker's process and imports torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from dino_core.errors import RunError
+from dino_core.rundir.schema import PROBE_IMAGES
+from dino_core.schedules import Schedule
+from lab import cache
+from lab.run import Run
+from lab.worker import Worker
+
+LARGEST_SEED = 2**31 - 1
+
+
+def stages(worker: Worker, run: Run, step: int, image: int, seed: int) -> bytes:
+    """Safetensors for the page: `image` and the crops in eight bits, `boxes` (S 4) and `flipped` (S) of all crops,
+    `student` (S K), `teacher` (T K), `centre` (K); what they are is said beside them."""
+    folder, images = run.checkpoint_folder(step), run.path / PROBE_IMAGES
+    count = len(run.probe_images.images)
+    if not 0 <= image < count:
+        raise RunError(f"there is no image {image}; the run is probed with {count}, 0 to {count - 1}.")
+    if not 0 <= seed <= LARGEST_SEED:
+        raise RunError(f"the seed is {seed}; expected 0 to {LARGEST_SEED}.")
+    state = folder / "state" / ".metadata"
+    files = [folder / "teacher.safetensors", folder / "model.json", images, run.path / "config.json"]
+    entry = cache.entry("stages", cache.fingerprint(*files, *([state] if state.is_file() else [])), step, image, seed)
+    known = cache.load(entry)
+    if known is None:
+        question = {"do": "stages", "run": str(run.path), "step": step, "image": image, "seed": seed}
+        known = cache.load(Path(worker.ask({**question, "entry": str(entry)})["entry"]))
+    if known is None:
+        raise RunError(f"the step was computed, but {entry.parent} could not keep it: is the disk full?")
+    said = json.loads(bytes(known.pop("said")).decode())
+    return save(known, {"said": json.dumps(said)})
+
+
+def computed(question: dict[str, Any]) -> dict[str, Any]:
+    """Compute it and put it into its entry of the cache."""
+    arrays, said = tensors(Run(question["run"]), question["step"], question["image"], question["seed"])
+    text = np.frombuffer(json.dumps(said).encode(), np.uint8)
+    cache.store(Path(question["entry"]), {**arrays, "said": text})
+    return {"entry": question["entry"]}
+
+
+def tensors(run: Run, step: int, image: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The arrays of `stages`, and what is said beside them.  All probe images are the batch; one of them is shown.
+
+    Networks are in eval mode; where the checkpoint kept no student (recorded runs), the teacher stands in for it."""
+    import torch
+
+    from dino_core.data.multicrop import MultiCrop
+    from dino_core.data.views import Decoded
+    from dino_core.model import load_teacher
+    from dino_core.objective.terms import cross_view
+    from lab.resumable import load_student
+
+    config = run.config.phase(run.config.phase_before(step))
+    pixels = torch.from_numpy(run.probe_images.images.copy())
+    batch = len(pixels)
+    sizes = torch.tensor(pixels.shape[2:]).repeat(batch, 1)
+    decoded = Decoded(pixels, sizes, torch.full((batch,), -1), torch.arange(batch))
+    views = MultiCrop(config.crops)(decoded, torch.Generator().manual_seed(seed))
+    folder = run.checkpoint_folder(step)
+    teacher, student = load_teacher(folder).eval(), load_student(folder)
+    now = Schedule(config).at(max(config.start, min(step, (config.steps or 1) - 1)))
+    with torch.inference_mode():
+        logits = teacher([views.globals], patches=False).logits  # T B K
+        ours = [part[:, image : image + 1] for part in (views.globals, views.locals) if len(part)]
+        said_by_student = (student or teacher).eval()(ours, patches=False).logits[:, 0]  # S K
+        centre = _centre(folder, logits, now.teacher_temperature, config.objective.centering, image)
+        targets = ((logits[:, image] - centre) / now.teacher_temperature).softmax(-1)
+        loss = cross_view(said_by_student[:, None], targets[:, None], now.student_temperature)
+    corners = torch.cat([views.global_boxes.corners[:, image], views.local_boxes.corners[:, image]])
+    flipped = torch.cat([views.global_boxes.flipped[:, image], views.local_boxes.flipped[:, image]])
+    arrays = {
+        "image": _bytes(pixels[image]), "boxes": corners.numpy().astype(np.float32),
+        "flipped": flipped.numpy().astype(np.uint8), "student": said_by_student.numpy(),
+        "teacher": logits[:, image].contiguous().numpy(), "centre": centre.numpy(),
+        "globals": np.stack([_bytes(_shown(crop, config)) for crop in views.globals[:, image]]),
+    }  # fmt: skip
+    if len(views.locals):
+        arrays["locals"] = np.stack([_bytes(_shown(crop, config)) for crop in views.locals[:, image]])
+    weights = {
+        "KoLeo": config.objective.koleo_weight, "iBOT": config.ibot.weight, "Gram anchoring": config.gram.weight,
+    }  # fmt: skip
+    said = {
+        "step": step, "teacher_temperature": now.teacher_temperature, "student_temperature": now.student_temperature,
+        "centering": config.objective.centering, "momentum": config.objective.centre_momentum, "loss": float(loss),
+        "has_student": student is not None, "local_weight": config.objective.local_weight * now.weights.local,
+        "others": [f"{name} (weight {weight:g})" for name, weight in weights.items() if weight],
+        "images": batch, "distilled": "distilled_from" in run.about, "learning_rate": now.learning_rate, "ema": now.momentum,
+    }  # fmt: skip
+    return arrays, said
+
+
+def _centre(folder: Path, logits: Any, temperature: float, way: str, image: int) -> Any:
+    """What is subtracted from this image's logits: the moving centre; for Sinkhorn-Knopp the one that has the same effect.
+
+    Sinkhorn-Knopp multiplies each prototype's column by a factor f_k and ends with rows of sum 1, which is
+    softmax(z/τ + log f) = softmax((z - c)/τ) with c = -τ log f: a centre that this very batch decides."""
+    import torch
+    from safetensors.torch import load_file
+
+    from dino_core.objective.targets import sinkhorn
+
+    if way == "none":
+        return logits.new_zeros(logits.shape[-1])
+    if way == "sinkhorn":
+        rows = logits.flatten(0, 1).double()
+        row = logits[0, image].double()
+        balanced = sinkhorn(rows, temperature)[image].clamp_min(torch.finfo(torch.float64).tiny)
+        centre = row - temperature * balanced.log()
+        return (centre - centre.mean()).float()
+    stored = load_file(folder / "teacher.safetensors")
+    found = stored.get("objective.centering.centre")
+    return logits.new_zeros(logits.shape[-1]) if found is None else found.float()
+
+
+def _shown(crop: Any, config: Any) -> Any:
+    """A normalised crop as colours again."""
+    import torch
+
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (config.crops.mean, config.crops.std))
+    return ((crop * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def _bytes(picture: Any) -> np.ndarray:
+    """(3 Y X) → (Y X 3)."""
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
