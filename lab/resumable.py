@@ -47,7 +47,9 @@ class _Records(pickle.Unpickler):
             return known
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
             return getattr(torch, name)
-        raise CheckpointError(f"its index names {module}.{name}, which no checkpoint of DINO lab does; it was not opened.")
+        raise CheckpointError(
+            f"its index names {module}.{name}, which no checkpoint of DINO lab does; it was not opened."
+        )
 
 
 def load_student(folder: Path) -> Network | None:
@@ -58,7 +60,9 @@ def load_student(folder: Path) -> Network | None:
         return None
     network = load_teacher(folder)
     try:
-        network.load_state_dict({k.removeprefix("student."): v for k, v in tensors(folder / "state", "student.").items()})
+        network.load_state_dict(
+            {k.removeprefix("student."): v for k, v in tensors(folder / "state", "student.").items()}
+        )
     except (CheckpointError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise CheckpointError(f"the student in {folder / 'state'} can't be read: {error}") from error
     return network
@@ -100,7 +104,10 @@ def _chunk(state: Path, stored: Any) -> Tensor:
     with open(file, "rb") as stream:
         stream.seek(int(stored.offset))
         content = stream.read(int(stored.length))
-    loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    try:
+        loaded = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError("one of its files holds something else than tensors; it was not opened.") from error
     if not isinstance(loaded, Tensor):
         raise CheckpointError("one of its tensors is none.")
     return loaded

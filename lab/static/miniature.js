@@ -61,7 +61,11 @@ export function mount(element, host) {
   }
 
   /** The numbers of the first stage are fields. */
-  const edit = (numbers) => (key, name) => {
+  function edit(numbers) {
+    return (key, name) => fieldOf(numbers, key, name);
+  }
+
+  function fieldOf(numbers, key, name) {
     const [stage, line, column] = key.split(".");
     if (stage !== "logits") return null;
     const place = line === "c" ? numbers.centre : (line[0] === "t" ? numbers.teacher : numbers.student)[Number(line.slice(1))];
@@ -73,5 +77,5 @@ export function mount(element, host) {
       write(next);
     } });
     return input;
-  };
+  }
 }

@@ -1,0 +1,197 @@
+"""The objective's pages in real Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load
+
+from lab.analysis import objective
+from tests.apps.growing import Growing
+from tests.apps.served import serving
+from tests.apps.test_browser import SLOW, browser
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+__all__ = ["browser"]
+
+pytestmark = pytest.mark.browser
+GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
+
+
+class Open:
+    """A page of a lab over the golden run and one that has no checkpoint yet."""
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.ids = {run["name"]: run["id"] for run in self.json("/api/runs")["runs"]}
+        self.errors: list[str] = []
+        page.set_default_timeout(SLOW)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self._look(request.url))
+
+    def _look(self, url: str) -> None:
+        if not url.startswith((self.address, "data:", "blob:")):
+            self.errors.append(f"asked {url}")
+
+    def json(self, path: str) -> Any:
+        return json.load(urllib.request.urlopen(self.address + path))
+
+    def go(self, run: str = "run_v1", **query: Any) -> Page:
+        parts = [f"run={self.ids[run]}", *(f"{key}={value}" for key, value in query.items())]
+        self.page.goto(f"{self.address}/?{'&'.join(parts)}")
+        return self.page
+
+    def wait(self, expression: str) -> None:
+        self.page.wait_for_function(expression, timeout=SLOW, polling=50)
+
+
+@pytest.fixture(scope="module")
+def opened(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Open]:
+    root = tmp_path_factory.mktemp("stepper")
+    shutil.copytree(GOLDEN, root / "runs" / "run_v1")
+    young = Growing(root / "runs" / "young")
+    young.log(2)
+    young.probe()
+    with serving(root / "runs", root / "cache") as (address, _):
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        yield Open(page, address)
+        page.close()
+    young.writer.close()
+
+
+@pytest.fixture(autouse=True)
+def no_errors(opened: Open) -> Iterator[None]:
+    yield
+    assert opened.errors == []
+
+
+def test_a_checkpoints_numbers_are_pythons_and_lead_back_to_where_they_came_from(opened: Open) -> None:
+    page = opened.go(view="objective", stage=9, image=1)
+    page.locator('[data-view=objective] [data-cell="loss.l.0"]').wait_for()
+    answer = urllib.request.urlopen(f"{opened.address}/api/run/{opened.ids['run_v1']}/stages/500?image=1&seed=0").read()
+    tensors = load(answer)
+    said = json.loads(json.loads(answer[8 : 8 + int.from_bytes(answer[:8], "little")])["__metadata__"]["said"])
+    found = objective.stages(
+        tensors["student"],
+        tensors["teacher"],
+        tensors["centre"],
+        said["teacher_temperature"],
+        said["student_temperature"],
+    )
+    view = page.locator("[data-view=objective]")
+
+    def shown(key: str) -> float:
+        return float(view.locator(f'[data-cell="{key}"]').inner_text().replace("−", "-"))
+
+    assert shown("loss.l.0") == pytest.approx(found.loss, rel=5e-3)
+    assert shown("loss.l.1") == pytest.approx(found.entropy, rel=5e-3)
+    assert shown("loss.l.2") == pytest.approx(found.divergence, rel=5e-3)
+    assert shown("pairs.p1.0") == pytest.approx(found.pairs[1, 0], rel=5e-3)
+    assert f"{said['loss']:.6g}" in view.inner_text()
+    assert view.locator(".crops [data-view-of]").count() == len(tensors["boxes"])
+    view.locator('[data-cell="pairs.p1.0"]').hover()
+    lit = view.locator("[data-source]").evaluate_all("cells => cells.map(cell => cell.dataset.cell)")
+    assert {key.split(".")[1] for key in lit} == {"t0", "s1"}
+    assert "Pairs, student on global 2" in view.locator(".trace-words").inner_text()
+    view.locator('[data-cell="pairs.p0.0"]').hover()
+    assert "left out" in view.locator(".trace-words").inner_text()
+
+
+def test_stages_are_stepped_through_and_switched_off_and_the_address_knows(opened: Open) -> None:
+    page = opened.go(view="objective")
+    view = page.locator("[data-view=objective]")
+    view.locator(".crops canvas").first.wait_for()
+    assert view.locator(".stage:visible").count() == 1
+    for stage in (2, 3):
+        view.get_by_role("button", name="Next").click()
+        opened.wait(f"new URLSearchParams(location.search).get('stage') === '{stage}'")
+    assert view.locator(".stage:visible").count() == 3
+    view.get_by_role("button", name="Back").click()
+    assert view.locator(".stage:visible").count() == 2
+    view.locator(".stages button", has_text="7 Loss").click()
+    before = view.locator('[data-cell="loss.l.1"]').inner_text()
+    view.locator(".switches label", has_text="sharpening").click()
+    opened.wait(f"document.querySelector('[data-view=objective] [data-cell=\"loss.l.1\"]').textContent !== '{before}'")
+    assert "unsharpened=1" in page.url
+    summary = view.locator(".stage-summary tr", has_text="loss").first.inner_text()
+    assert before
+    assert "nats" in summary
+    page.reload()
+    view.locator('[data-cell="loss.l.1"]').wait_for()
+    assert not view.locator(".switches label", has_text="sharpening").locator("input").is_checked()
+    view.locator('[data-cell="loss.l.0"]').focus()
+    page.keyboard.press("ArrowRight")
+    assert "Loss, this image, = H(t)" in view.locator(".trace-words").inner_text()
+
+
+def test_the_miniature_takes_numbers_by_hand(opened: Open) -> None:
+    page = opened.go(view="objective", ministage=8)
+    view = page.locator("[data-view=miniature]")
+    field = view.locator('[data-field="logits.t0.2"]')
+    field.wait_for()
+    field.fill("5")
+    field.press("Enter")
+    opened.wait("location.search.includes('mini=')")
+    teacher = np.array([[2, 1.2, 5, 0.1], [1.8, 1.4, 0.2, 0.3]])
+    student = np.array([[1.5, 0.8, 0.6, 0.2], [1.2, 1.0, 0.3, 0.5], [0.9, 0.9, 0.8, 0.1]])
+    found = objective.stages(student, teacher, np.array([1.2, 0.6, 0.3, 0.2]), 0.4, 1.0)
+    loss = view.locator('[data-cell="loss.l.0"]')
+    assert float(loss.inner_text()) == pytest.approx(found.loss, rel=5e-3)
+    page.reload()
+    field.wait_for()
+    assert field.input_value() == "5"
+    assert float(loss.inner_text()) == pytest.approx(found.loss, rel=5e-3)
+    view.locator("select").select_option("all is alike")
+    opened.wait("document.querySelector('[data-view=miniature] [data-cell=\"loss.l.2\"]').textContent === '0'")
+    page.goto(f"{opened.address}/?view=objective&mini=%3Cimg%20src=x%3E")
+    field.wait_for()
+    assert field.input_value() == "0.4"
+
+
+def test_the_browsers_stages_are_pythons(opened: Open) -> None:
+    random = np.random.default_rng(2)
+    student, teacher, centre = random.normal(size=(5, 12)), 3 * random.normal(size=(2, 12)), random.normal(size=12)
+    page = opened.go(view="objective")
+    for switches in ({}, {"centering": False}, {"sharpening": False}, {"skip_same_view": False}):
+        given = {
+            "student": student.tolist(), "teacher": teacher.tolist(), "centre": centre.tolist(), "teacherTemperature": 0.05,
+            "studentTemperature": 0.1, "centering": switches.get("centering", True),
+            "sharpening": switches.get("sharpening", True), "skipSameView": switches.get("skip_same_view", True),
+        }  # fmt: skip
+        js = page.evaluate(
+            """async (given) => {
+                const { stages, movedCentre, restOf } = await import('/static/lab/stages.js');
+                const all = stages(given), rows = (list) => list.map((row) => [...row]);
+                return { loss: all.loss, entropy: all.entropy, divergence: all.divergence, targets: rows(all.targets),
+                    predictions: rows(all.predictions), pairs: all.pairs, gradient: rows(all.gradient),
+                    centre: [...movedCentre(given.centre, given.teacher, 0.9)], rest: restOf(all.sharpened[0], [0, 1]) };
+            }""",
+            given,
+        )
+        found = objective.stages(student, teacher, centre, 0.05, 0.1, **switches)
+        for name in ("loss", "entropy", "divergence", "targets", "predictions", "pairs", "gradient"):
+            assert np.array(js[name]) == pytest.approx(getattr(found, name), rel=1e-9, abs=1e-12), name
+        assert js["centre"] == pytest.approx(objective.moved_centre(centre, teacher, 0.9))
+        assert js["rest"]["logSumExp"] == pytest.approx(np.log(np.exp(found.sharpened[0, 2:]).sum()))
+
+
+def test_a_run_without_a_checkpoint_says_what_is_missing_and_nothing_is_too_wide(opened: Open) -> None:
+    page = opened.go("young", view="objective")
+    page.get_by_text("The first checkpoint has not been written yet").wait_for()
+    opened.go(view="objective", stage=9, ministage=8)
+    page.locator('[data-view=objective] [data-cell="loss.l.0"]').wait_for()
+    page.set_viewport_size({"width": 400, "height": 850})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    seen = "[...document.querySelectorAll('[data-view=objective] :is(p, h3, .stage, .stage-bar)')]"
+    wide = f"{seen}.filter((e) => e.offsetParent).map((e) => e.getBoundingClientRect().right)"
+    assert max(page.evaluate(wide)) <= 400
+    page.set_viewport_size({"width": 1280, "height": 900})
