@@ -7,8 +7,8 @@ import { movedCentre, restOf, stages } from "./stages.js";
 export const NAMES = ["Logits", "Centering", "Sharpening", "Softmax", "Pairs", "Loss", "Gradient", "Centre"];
 const FORMULAS = ["z", "z − c", "÷ τ", "q, p", "−Σ q log p", "mean", "(p − q) / τ", "c ← m c + (1 − m) z̄"];
 
-/** A number with its sign, short. */
-const signed = (value) => (value < 0 ? "−" : "") + number(Math.abs(value));
+/** A number with its sign, short; what rounding left of 0 is 0. */
+const signed = (value) => (Math.abs(value) < 1e-12 ? "0" : (value < 0 ? "−" : "") + number(Math.abs(value)));
 
 /** The panels of a step.  `about`: { views: [name of each student view], columns: [prototypes shown], momentum }. */
 export function panels(input, { views, columns, momentum }) {
@@ -169,7 +169,7 @@ function summarise(place, input, all) {
     : !input.sharpening ? "Without sharpening the teacher is no surer than the student: H(t) rises towards ln K, training ends in answers that are all alike." : "";
   refill(place, JSON.stringify([changed, all.loss, trained.loss, uniform]), () => (changed ? [
     h("p", { class: "hint" }, what, " One step does not collapse: what is shown here is which way it is pulled."),
-    h("table", { class: "numbers" }, h("thead", {}, h("tr", {}, h("th", {}), h("th", {}, "with both"), h("th", {}, "as shown"))), h("tbody", {},
+    h("table", { class: "step-numbers" }, h("thead", {}, h("tr", {}, h("th", {}), h("th", {}, "with both"), h("th", {}, "as shown"))), h("tbody", {},
       line("loss", (s) => s.loss, (v) => `${number(v)} nats`), line(`H(t), at most ln K = ${number(uniform)}`, (s) => s.entropy, (v) => `${number(v)} nats`),
       line("KL(t‖s)", (s) => s.divergence, (v) => `${number(v)} nats`), line("largest probability", largest, (v) => percent(v)),
       line("length of the gradient", (s) => Math.hypot(...s.gradient.flatMap((row) => [...row])), (v) => number(v))))] : [h("span", { class: "sr-only" }, `Loss ${number(all.loss)} nats: entropy ${number(all.entropy)} plus divergence ${number(all.divergence)}.`)]));
@@ -184,7 +184,7 @@ function tableOf(panel, { title, heads, rows, ramp }, cells, edit) {
   const values = rows.flatMap((row) => row.cells.map((cell) => cell?.value)).filter(Number.isFinite);
   const size = Math.max(...values.map(Math.abs), 1e-12);
   let reached = false;
-  return h("div", { class: "stage-table" }, h("table", { class: "numbers" },
+  return h("div", { class: "stage-table" }, h("table", { class: "step-numbers" },
     h("caption", {}, title),
     h("thead", {}, h("tr", {}, h("th", {}), heads.map((head) => h("th", { scope: "col" }, short(head))))),
     h("tbody", {}, rows.map((row) => h("tr", { "data-kind": row.kind }, h("th", { scope: "row" }, row.label), row.cells.map((cell, i) => {

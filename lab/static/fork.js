@@ -1,0 +1,202 @@
+/* view
+{
+  "page": "fork",
+  "place": 10,
+  "title": "Fork",
+  "shows": "A new run from a checkpoint of this one, with something changed: the options of its config as a form, what differs from the parent, and the command.",
+  "look": "Choose a recipe of failure, start it, and watch on the monitor where parent and child part.",
+  "needs": "A run with a checkpoint; starting from the page needs a lab that is not read-only."
+}
+*/
+// What if: a form made from the config (lab/forms.py), checked as it is filled in; trainings started from it (lab/started.py).
+
+import { card, h, number, refill } from "./dom.js";
+
+export function mount(element, host) {
+  const body = card(element, host.about);
+  const at = h("select", { "aria-label": "Checkpoint to start from", onchange: () => { chosen = Number(at.value); load(); } });
+  const search = h("input", { type: "search", placeholder: "search options", "aria-label": "Search options", oninput: filter });
+  const name = h("input", { type: "text", maxlength: 60, spellcheck: false, "aria-label": "Name of the new run", oninput: () => check() });
+  const only = h("input", { type: "checkbox", onchange: filter });
+  const presets = h("div", { class: "chips", role: "group", "aria-label": "Recipes of failure" }), groups = h("div", { class: "form-groups" });
+  const problem = h("p", { class: "problem", role: "alert" }), diff = h("div", { class: "diff" }), command = h("pre", { class: "command", tabindex: 0 });
+  const copy = h("button", { type: "button", class: "step-button", onclick: copied }, "copy command");
+  const start = h("button", { type: "button", class: "step-button strong", onclick: begin }, "Start here");
+  const clear = h("button", { type: "button", class: "step-button", onclick: () => { changes = { ...form.needed }; fill(); check(); } }, "as the parent");
+  const status = h("p", { class: "hint", role: "status" }), trust = h("p", { class: "hint" }), list = h("div", { class: "started" });
+  const left = h("div", { class: "fork-form" }, h("h3", {}, "Recipes of failure"), presets,
+    h("div", { class: "controls under" }, search, h("label", { class: "labelled" }, only, " changed only")), groups);
+  const right = h("div", { class: "fork-side" }, h("h3", {}, "What differs from the parent"), diff, h("label", { class: "labelled" }, "name ", name), problem,
+    h("div", { class: "controls" }, start, copy, clear), status, command, trust);
+  const whole = h("div", { class: "fork" }, left, right);
+  body.append(h("label", { class: "labelled" }, "from the checkpoint of step ", at), whole, h("h3", { class: "started-head", hidden: true }, "Started from this lab"), list);
+
+  const noCheckpoint = h("p", { class: "hint", hidden: true });
+  body.insertBefore(noCheckpoint, whole);
+  let form = null, changes = {}, chosen = null, asked = 0, checked = null, timer = null, last = "";
+  host.on(["run", "stop", "data"], load);
+  load();
+  setInterval(() => { if (host.shown() && !document.hidden) running(); }, 2500);
+  running();
+
+  async function load() {
+    const track = host.run();
+    if (!track) return;
+    const steps = track.head.checkpoints, run = host.get("run");
+    at.parentElement.hidden = !steps.length;
+    whole.hidden = !steps.length || !form;
+    noCheckpoint.hidden = steps.length > 0;
+    if (!steps.length) { noCheckpoint.textContent = "A fork starts from a checkpoint; this run has not written one yet."; last = ""; return; }
+    if (last && !last.startsWith(`${run} `)) chosen = null;
+    const step = steps.includes(chosen) ? chosen : steps.findLast((known) => known <= (host.stop() ?? Infinity)) ?? steps[0];
+    refill(at, `${run} ${steps.join()}`, () => steps.map((known) => h("option", { value: known }, number(known))));
+    at.value = step;
+    const wanted = `${run} ${step}`;
+    if (wanted === last) return;
+    const kept = last.startsWith(`${run} `) ? changes : {};
+    last = wanted;
+    const now = ++asked;
+    try {
+      const found = await host.ask(`run/${run}/form/${step}`);
+      if (now !== asked) return;
+      form = found;
+      changes = { ...form.needed, ...kept };
+      whole.hidden = false;
+      trust.textContent = form.state ? "Starting opens the checkpoint's training state with PyTorch's own loader: fork only runs that you trust." : "This checkpoint kept the teacher alone: student and teacher both begin as the teacher, the optimizer begins anew.";
+      fill();
+      check();
+    } catch (error) {
+      if (now === asked) { whole.hidden = true; noCheckpoint.hidden = false; noCheckpoint.textContent = error.message; }
+    }
+  }
+
+  // ---- the form
+
+  function fill() {
+    presets.replaceChildren(...form.presets.map((preset) => h("button", { type: "button", class: "chip", title: preset.about,
+      "aria-pressed": same(preset.changes) ? "true" : "false", onclick: () => { changes = { ...form.needed, ...preset.changes }; name.value = ""; fill(); check(); } }, preset.name)));
+    const open = new Set([...groups.querySelectorAll("details[open]")].map((one) => one.dataset.group));
+    groups.replaceChildren(...form.groups.map((group) => h("details", { "data-group": group.name, open: open.has(group.name) || group.fields.some(({ path }) => path in changes) },
+      h("summary", {}, h("b", {}, group.name), " ", h("span", {}, group.about)), group.fields.map(field))));
+    filter();
+  }
+
+  const same = (wanted) => Object.entries(wanted).every(([path, value]) => JSON.stringify(changes[path]) === JSON.stringify(value));
+
+  function field(about) {
+    const value = about.path in changes ? changes[about.path] : about.value, id = `option-${about.path}`;
+    const line = h("div", { class: "option", "data-path": about.path, "data-changed": about.path in changes ? "yes" : "no" },
+      h("label", { for: id }, about.path.split(".").slice(1).join(".") || about.path), entry(about, value, id), h("small", {}, about.about, about.path in changes ? h("em", {}, ` parent: ${text(about.value)}`) : null));
+    return line;
+  }
+
+  function entry(about, value, id) {
+    if (about.kind === "choice") return h("select", { id, onchange: (event) => put(about, about.choices.find((c) => String(c) === event.target.value)) }, about.choices.map((c) => h("option", { selected: c === value }, String(c))));
+    if (about.kind === "switch") return h("input", { id, type: "checkbox", checked: value === true, onchange: (event) => put(about, event.target.checked) });
+    if (about.kind === "numbers") {
+      const fields = Array.from({ length: about.count }, (_, i) => h("input", { id: i ? null : id, type: "number", step: "any", value: value?.[i] ?? "", "aria-label": `${about.path}, ${i + 1} of ${about.count}`, oninput: () => put(about, fields.every((f) => f.value === "") && about.optional ? null : fields.map((f) => (f.value === "" ? null : Number(f.value)))) }));
+      return h("span", { class: "numbers-entry" }, fields);
+    }
+    const number = about.kind !== "text";
+    return h("input", { id, type: number ? "number" : "text", step: about.kind === "whole" ? 1 : "any", value: value ?? "", placeholder: about.optional ? "none" : null,
+      oninput: ({ target }) => put(about, target.value === "" && about.optional ? null : number ? (target.value === "" ? null : Number(target.value)) : target.value) });
+  }
+
+  function put(about, value) {
+    if (JSON.stringify(value) === JSON.stringify(about.value)) delete changes[about.path]; else changes[about.path] = value;
+    const line = groups.querySelector(`[data-path="${CSS.escape(about.path)}"]`);
+    line.dataset.changed = about.path in changes ? "yes" : "no";
+    presets.querySelectorAll("button").forEach((button, i) => button.setAttribute("aria-pressed", same(form.presets[i].changes) ? "true" : "false"));
+    check();
+  }
+
+  function filter() {
+    const words = search.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
+    groups.querySelectorAll(".option").forEach((line) => {
+      const said = `${line.dataset.path} ${line.textContent}`.toLowerCase().replaceAll("_", " ");
+      line.hidden = !words.every((word) => said.includes(word.replaceAll("_", " "))) || (only.checked && line.dataset.changed !== "yes");
+    });
+    groups.querySelectorAll("details").forEach((group) => {
+      group.hidden = ![...group.querySelectorAll(".option")].some((line) => !line.hidden);
+      if ((words.length || only.checked) && !group.hidden) group.open = true;
+    });
+  }
+
+  // ---- what would run
+
+  function check() {
+    clearTimeout(timer);
+    timer = setTimeout(async () => {
+      const now = (checked = {}), run = host.get("run"), step = Number(at.value);
+      try {
+        const found = await host.ask(`run/${run}/fork/${step}/check`, { changes, name: name.value });
+        if (now !== checked) return;
+        problem.textContent = found.problem;
+        name.placeholder = found.name;
+        command.textContent = found.command;
+        [command, copy].forEach((one) => { one.hidden = Boolean(found.problem); });
+        start.disabled = Boolean(found.problem) || form.read_only;
+        start.title = form.read_only ? "This lab is read-only; the command can be pasted into a terminal." : "";
+        const rows = Object.entries(found.differs);
+        if (!found.problem) refill(diff, JSON.stringify(rows), () => [rows.length ? table(rows) : h("p", { class: "hint" }, "Nothing: the child would go on as the parent did.")]);
+      } catch (error) {
+        if (now === checked) problem.textContent = error.message;
+      }
+    }, 120);
+  }
+
+  async function copied() {
+    try {
+      await navigator.clipboard.writeText(command.textContent);
+      status.textContent = "Copied. Paste it where the run is, here or on a cluster.";
+    } catch {
+      getSelection().selectAllChildren(command);
+      status.textContent = "Selected; copy it with the keyboard.";
+    }
+  }
+
+  async function begin() {
+    start.disabled = true;
+    try {
+      const found = await host.ask(`run/${host.get("run")}/fork/${at.value}/start`, { changes, name: name.value });
+      status.textContent = `${found.name} starts; it appears among the runs in a few seconds.`;
+      name.value = "";
+      await running();
+    } catch (error) {
+      problem.textContent = error.message;
+    }
+    check();
+  }
+
+  // ---- what was started
+
+  async function running() {
+    const { started, read_only: readOnly } = await host.ask("started").catch(() => ({ started: [] }));
+    element.querySelector(".started-head").hidden = !started.length;
+    const known = new Set((host.runs() ?? []).map((run) => run.id));
+    refill(list, JSON.stringify([started, readOnly, [...known]]), () => started.map((one) => h("div", { class: "started-run", "data-alive": String(one.alive) },
+      h("b", {}, one.name), h("span", {}, one.alive && one.status !== "running" ? "starting" : one.status), one.said ? h("span", { class: "problem" }, one.said) : null,
+      known.has(one.id) ? h("button", { type: "button", class: "step-button", onclick: () => watch(one) }, "watch beside its parent") : null,
+      !readOnly && one.alive && known.has(one.id) ? h("button", { type: "button", class: "step-button", onclick: () => tell(one, "stop") }, "stop and save") : null,
+      !readOnly && !one.alive && ["stopped", "died", "failed"].includes(one.status) && known.has(one.id) ? h("button", { type: "button", class: "step-button", onclick: () => tell(one, "resume") }, "resume") : null)));
+  }
+
+  function watch(one) {
+    const child = host.runs().find((run) => run.id === one.id);
+    const parent = host.runs().find((run) => run.name === child?.parent && run.id !== one.id);
+    host.set({ run: one.id, overlay: parent?.id ?? (host.get("run") === one.id ? null : host.get("run")), page: "monitor", step: null, follow: true });
+  }
+
+  async function tell(one, what) {
+    try { await host.ask(`run/${one.id}/${what}`, {}); } catch (error) { status.textContent = error.message; }
+    running();
+  }
+}
+
+/** What differs, as a table. */
+export function table(rows, before = "parent", after = "child") {
+  return h("table", { class: "step-numbers diff-table" }, h("thead", {}, h("tr", {}, [h("th", {}, "option"), h("th", {}, before), h("th", {}, after)])),
+    h("tbody", {}, rows.map(([path, [old, now]]) => h("tr", {}, h("th", { scope: "row" }, path), h("td", {}, text(old)), h("td", {}, text(now))))));
+}
+
+const text = (value) => (value === null || value === undefined ? "none" : Array.isArray(value) ? value.map(text).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));
