@@ -5,7 +5,10 @@ Host header is refused, so that a web page elsewhere can't reach the lab through
 
 from __future__ import annotations
 
+import asyncio
+import base64
 import hashlib
+import hmac
 import importlib.util
 import os
 from collections.abc import Iterable
@@ -26,9 +29,12 @@ from dino_core.errors import DinoError
 from lab.answers import House
 from lab.shelf import Shelf
 from lab.sight import Given
+from lab.telling import Telling
 from lab.worker import Worker
 
 STATIC = Path(__file__).parent.parent / "lab" / "static"
+HESITATION = 0.3
+"""Seconds before a wrong password is answered: guessing takes long."""
 LARGEST_BODY = 24 * 2**20
 """Bytes that may be handed in at once: a photograph, not a video."""
 POLICY = (
@@ -74,6 +80,29 @@ class OnlyKnownHosts:
         return await self.app(scope, receive, send_with_policy)
 
 
+class OnlyWithPassword:
+    """Refuse whoever does not say the password (HTTP basic, any user name); compared in constant time, and not in a hurry."""
+
+    def __init__(self, app: Any, password: str) -> None:
+        self.app, self.password = app, password.encode()
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] not in ("http", "websocket") or self._said(dict(scope["headers"]).get(b"authorization", b"")):
+            return await self.app(scope, receive, send)
+        await asyncio.sleep(HESITATION)
+        ask = {"WWW-Authenticate": 'Basic realm="DINO lab", charset="UTF-8"'}
+        refusal = Response("This lab asks for its password; any user name will do.\n", 401, ask, "text/plain")
+        return await refusal(scope, receive, send)
+
+    def _said(self, header: bytes) -> bool:
+        kind, _, word = header.partition(b" ")
+        try:
+            given = base64.b64decode(word, validate=True).partition(b":")[2]
+        except ValueError:
+            given = b""
+        return hmac.compare_digest(given, self.password) and kind.lower() == b"basic"
+
+
 def plotly_file() -> Path:
     """plotly.js as the plotly package brings it; found without importing the package."""
     found = importlib.util.find_spec("plotly")
@@ -91,27 +120,43 @@ def build(
     port: int = 7860,
     read_only: bool = False,
     given: Given | None = None,
+    password: str | None = None,
+    notes: Path | None = None,
+    tell: str | None = None,
 ) -> FastAPI:
-    """The whole application: files, data, page.  `given` are models and folders of images to choose from."""
+    """The whole application: files, data, page.  `given` are models and folders of images to choose from.
+
+    `notes` is the file that keeps notes, `tell` an address that is told of a run in trouble."""
     import gradio
 
     from apps.observatory import HEAD, page
 
-    house = House(Shelf(folders), Worker(), read_only=read_only, more={"sight": given or Given()})
+    house = House(Shelf(folders), Worker(), read_only=read_only, more={"sight": given or Given(), "notes": notes})
+    telling = Telling(house.shelf, tell) if tell else None
 
     @asynccontextmanager
     async def living(app: FastAPI) -> Any:
+        if telling:
+            telling.start()
         yield
+        if telling:
+            telling.stop()
         house.worker.close()
 
     app = FastAPI(title="DINO lab", docs_url=None, redoc_url=None, openapi_url=None, lifespan=living)
     app.state.house = house
     allowed = {"127.0.0.1", "localhost", "::1"} | ({host.lower()} if host not in ("0.0.0.0", "::") else _own_names())
+    if password:
+        app.add_middleware(OnlyWithPassword, password=password)
     app.add_middleware(OnlyKnownHosts, allowed=frozenset(allowed))
 
     @app.exception_handler(DinoError)
     async def sentence(request: Request, error: DinoError) -> Response:
         return JSONResponse({"error": str(error)}, 404)
+
+    @app.exception_handler(RecursionError)
+    async def nested(request: Request, error: RecursionError) -> Response:
+        return JSONResponse({"error": "a file of this run is nested deeper than anything that DINO lab writes."}, 404)
 
     add_files(app)
     add_data(app, house)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import socket
 import sys
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         folders = _folders(options.folders) + ([GALLERY] if GALLERY.is_dir() and not options.no_gallery else [])
         images = [_image_folder(folder) for folder in options.images]
+        password, notes, tell = _password(options.password), _notes(options.notes), _address(options.tell)
         if not _free(options.host, options.port):
             raise DinoError(f"port {options.port} is taken. {_advice(options.host, options.port)}")
     except DinoError as error:
@@ -36,7 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from lab.sight import Given, named
 
     given = Given(models=named(options.models), folders=images)
-    app = build(folders, host=options.host, port=options.port, given=given)
+    app = build(
+        folders, host=options.host, port=options.port, given=given, read_only=options.read_only, password=password,
+        notes=notes, tell=tell,
+    )  # fmt: skip
+    if not password and options.host not in ("127.0.0.1", "localhost", "::1"):
+        print(
+            "Whoever reaches this machine can look, and start trainings: consider --password and --read-only.",
+            flush=True,
+        )
     print(f"DINO lab: {address}   (Ctrl-C stops the lab; a training goes on)", flush=True)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
     return 0
@@ -58,7 +68,47 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--images", nargs="+", type=Path, default=[], metavar="FOLDER", help="folders of images to look at"
     )
+    parser.add_argument(
+        "--read-only",
+        action="store_true",
+        help="nothing can be started, stopped, noted or handed in (a class on one server)",
+    )
+    parser.add_argument(
+        "--password", nargs="?", const="", metavar="WORD",
+        help="ask for this password; without WORD it is $DINO_LAB_PASSWORD, or asked for here",
+    )  # fmt: skip
+    parser.add_argument(
+        "--notes", type=Path, metavar="FILE", help="keep notes here rather than in the lab's cache folder"
+    )
+    parser.add_argument(
+        "--tell", metavar="URL", help="send this address a JSON message, once, when a run is in trouble"
+    )
     return parser.parse_args(argv)
+
+
+def _password(given: str | None) -> str | None:
+    if given is None:
+        return None
+    word = given or os.environ.get("DINO_LAB_PASSWORD") or (getpass.getpass("Password: ") if sys.stdin.isatty() else "")
+    if not word:
+        raise DinoError("no password was given: say --password WORD, or set DINO_LAB_PASSWORD.")
+    return word
+
+
+def _notes(file: Path | None) -> Path | None:
+    if file is None:
+        return None
+    if file.is_dir() or not file.resolve().parent.is_dir():
+        raise DinoError(f"{str(file)!r} can't be a file of notes; give a file in a folder that is there.")
+    if run := next((folder for folder in file.resolve().parents if (folder / "run.json").exists()), None):
+        raise DinoError(f"notes are never kept inside a run ({run.name}); give a file elsewhere.")
+    return file.resolve()
+
+
+def _address(given: str | None) -> str | None:
+    if given is not None and not given.startswith(("http://", "https://")):
+        raise DinoError(f"{given!r} is no address to tell; it begins with http:// or https://.")
+    return given
 
 
 def _image_folder(folder: Path) -> Path:

@@ -189,7 +189,7 @@ class Follower:
         if not hasattr(self, "_config_read"):
             try:
                 value = json.loads((self.path / "config.json").read_text())
-            except (OSError, ValueError):
+            except (OSError, ValueError, RecursionError):
                 return {}
             self._config_read: dict[str, Any] = value if isinstance(value, dict) else {}
         return self._config_read

@@ -24,7 +24,7 @@ ELSEWHERE = (
     "recipe", "start", "phases", "phase_name", "init", "data.source", "data.validation", "backbone", "crops.mixed",
     "output.mirrors", "ibot.separate_head", "head",
 )  # fmt: skip
-"""What the page does not change: it would read other folders, talk to other machines, or not fit the weights.  The command line can."""
+"""What the page leaves to the command line: it would read other folders, talk to other machines, or not fit the weights."""
 PLAIN = re.compile(r"[\w%][\w.%:]*")
 """Texts that the page may put into a command."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
@@ -188,12 +188,12 @@ def _known(path: str) -> bool:
 
 
 @cache
-def _hints(kind: type) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
 @cache
-def _words(kind: type) -> dict[str, str]:
+def _words(kind: Any) -> dict[str, str]:
     """The sentence below each field, as the source has it."""
     tree = next(n for n in ast.parse(_source()).body if isinstance(n, ast.ClassDef) and n.name == kind.__name__)
     words = {}

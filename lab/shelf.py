@@ -36,8 +36,8 @@ class Shelf:
         for name, path in self._found().items():
             try:
                 rows.append({"id": name, **glance(path)})
-            except (DinoError, OSError):
-                continue
+            except (DinoError, OSError, ValueError, TypeError, AttributeError, RecursionError):
+                continue  # a broken run takes nothing away from the others
         return sorted(rows, key=lambda row: row["gallery"])
 
     def run(self, name: str) -> Run:

@@ -55,7 +55,9 @@ class Trainings:
         with self.lock:
             running = [one.out.name for one in self.by_place.values() if one.alive]
             if len(running) >= AT_ONCE:
-                raise RunError(f"{' and '.join(running)} train already; stop one first, or paste the command elsewhere.")
+                raise RunError(
+                    f"{' and '.join(running)} train already; stop one first, or paste the command elsewhere."
+                )
             log = cache.folder() / "started" / f"{out.name}.log"
             log.parent.mkdir(parents=True, exist_ok=True)
             with open(log, "wb") as stream:

@@ -171,7 +171,7 @@ def _answered(question: dict[str, Any]) -> dict[str, Any]:
         module, _, name = DOES[question.get("do", "attention")].partition(":")
         does: Callable[[dict[str, Any]], dict[str, Any]] = getattr(import_module(module), name)
         return does(question)
-    except (DinoError, OSError, KeyError, ValueError, RuntimeError, MemoryError) as error:
+    except (DinoError, OSError, KeyError, ValueError, RuntimeError, MemoryError, RecursionError) as error:
         return {"error": str(error) or type(error).__name__}
 
 

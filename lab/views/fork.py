@@ -94,7 +94,9 @@ def place(house: House) -> Path:
     """Where runs that are started here go: the first folder that the lab was given."""
     folder = house.shelf.folders[0]
     if (folder / "run.json").exists():
-        raise RunError(f"the lab was given the run {folder.name!r} itself; open it over the folder that holds your runs.")
+        raise RunError(
+            f"the lab was given the run {folder.name!r} itself; open it over the folder that holds your runs."
+        )
     return folder
 
 

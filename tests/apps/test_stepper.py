@@ -1,4 +1,4 @@
-"""The objective's pages in real Chromium."""
+"""The pages of the objective and of forks in real Chromium."""
 
 from __future__ import annotations
 
@@ -194,4 +194,42 @@ def test_a_run_without_a_checkpoint_says_what_is_missing_and_nothing_is_too_wide
     seen = "[...document.querySelectorAll('[data-view=objective] :is(p, h3, .stage, .stage-bar)')]"
     wide = f"{seen}.filter((e) => e.offsetParent).map((e) => e.getBoundingClientRect().right)"
     assert max(page.evaluate(wide)) <= 400
+    page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_a_fork_is_filled_in_started_and_stopped_from_the_page(opened: Open) -> None:
+    page = opened.go(view="fork", step=200)
+    view = page.locator("[data-view=fork]")
+    view.get_by_role("button", name="switch centering off").click()
+    view.locator(".diff-table tr", has_text="objective.centering").wait_for()
+    assert "--objective.centering none" in view.locator(".command").inner_text()
+    view.get_by_role("searchbox").fill("local size")
+    opened.wait("[...document.querySelectorAll('[data-view=fork] .option')].filter((o) => o.offsetParent).length === 1")
+    field = view.locator('[data-path="crops.local_size"] input')
+    field.fill("999")
+    view.locator(".problem", has_text="must not be larger than global crops").wait_for()
+    assert view.get_by_role("button", name="Start here").is_disabled()
+    field.fill("16")
+    opened.wait("document.querySelector('[data-view=fork] .fork-side .problem').textContent === ''")
+    view.get_by_label("Name of the new run").fill("child")
+    opened.wait("document.querySelector('[data-view=fork] .command').textContent.endsWith('/child')")
+    view.get_by_role("button", name="Start here").click()
+    row = view.locator(".started-run", has_text="child")
+    row.get_by_role("button", name="stop and save").click()
+    row.get_by_role("button", name="resume").wait_for()
+    row.get_by_role("button", name="watch beside its parent").click()
+    opened.wait("new URLSearchParams(location.search).get('overlay') !== null")
+    child = next(run for run in opened.json("/api/runs")["runs"] if run["name"] == "child")
+    assert (child["parent"], child["status"]) == ("run_v1", "stopped")
+    assert f"run={child['id']}" in page.url
+    assert f"overlay={opened.ids['run_v1']}" in page.url
+
+
+def test_a_run_without_a_checkpoint_can_not_be_forked_and_the_form_fits_a_phone(opened: Open) -> None:
+    page = opened.go("young", view="fork")
+    page.get_by_text("this run has not written one yet").wait_for()
+    page.set_viewport_size({"width": 400, "height": 850})
+    opened.go(view="fork")
+    page.locator("[data-view=fork] .option").first.wait_for()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.set_viewport_size({"width": 1280, "height": 900})
