@@ -125,8 +125,9 @@ def name_of(text: str, run: Run, step: int, taken: Path) -> str:
 
 
 def _fields(config: TrainConfig, group: str, only: Any = None) -> list[dict[str, Any]]:
-    part = getattr(config, group) if group else config
-    hints, words = _hints(type(part)), _words(type(part))
+    part: Any = getattr(config, group) if group else config
+    kind_of: Any = type(part)
+    hints, words = _hints(kind_of), _words(kind_of)
     found = []
     for one in only or dataclasses.fields(part):
         path = f"{group}.{one.name}" if group else one.name
@@ -142,7 +143,8 @@ def _fields(config: TrainConfig, group: str, only: Any = None) -> list[dict[str,
 
 def _fields_of(config: TrainConfig, path: str, part: Any) -> list[dict[str, Any]]:
     """Of a dataclass inside a group."""
-    hints, words = _hints(type(part)), _words(type(part))
+    kind_of: Any = type(part)
+    hints, words = _hints(kind_of), _words(kind_of)
     every = ((one, _kind(hints[one.name])) for one in dataclasses.fields(part))
     return [
         {"path": f"{path}.{o.name}", "value": getattr(part, o.name), "about": words.get(o.name, ""), **kind}
