@@ -353,8 +353,12 @@ class Schedules:
     """After the warm-up: half a cosine to `optim.final_lr`, no change, or none until a last line to it (`lr_decay`)."""
     lr_decay: float = 0.2
     """Share of the run that the last line of `decay` takes (warm-up, constant, decay: Hägele et al. 2024)."""
+    weight_decay_shape: Literal["cosine", "linear"] = "cosine"
+    """How weight decay goes from its start to its end."""
     momentum: tuple[float, float] | None = None
-    """EMA momentum of the teacher at the start and at the end, on a cosine ((0.996, 1) in the paper)."""
+    """EMA momentum of the teacher at the start and at the end ((0.996, 1) in the paper),"""
+    momentum_shape: Literal["cosine", "linear"] = "cosine"
+    """and how it goes from one to the other (a line in DINOv3's distillation of ConvNeXts)."""
     teacher_temperature: tuple[float, float] | None = None
     """Sharpening at the start and after its warm-up ((0.04, 0.04) in the paper's default, (0.04, 0.07) in its longest runs)."""
     teacher_temperature_warmup: float = 0.3

@@ -1,6 +1,7 @@
 """Whole configs by name.  Each docstring gives the paper, what it reached, the hours and the exact command.
 
-`tiny` and its like are ours and leave to the data what should follow from it; the others are the papers' and stay so.
+`tiny` and its like are ours and leave to the data what should follow from it; the others are the papers' and stay so.  Those of
+the papers' distilled students are in `dino_core.distilled`.
 Figures are those of the papers and of the released models, on ImageNet-1k: Caron et al. 2021 (arXiv 2104.14294), Oquab et
 al. 2023 (2304.07193), Siméoni et al. 2025 (2508.10104).
 
@@ -9,6 +10,7 @@ nine in ten of the second.  All their released models were trained so, and so ar
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -30,6 +32,7 @@ from dino_core.config import (
     TrainConfig,
     differences,
 )
+from dino_core.distilled import BY_TEACHER, TAUGHT_BY
 from dino_core.errors import ConfigError
 
 
@@ -540,11 +543,14 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
             vitg14_dinov2,
             vitl16_dinov3_im1k,
             vit7b16_dinov3,
-            tiny_student,
-            tiny_convnext,
         ),
+        *(tiny_student, tiny_convnext, *itertools.chain(*BY_TEACHER.values())),
     )
 }
+
+
+STUDENTS = ("tiny_student", "tiny_convnext", *TAUGHT_BY)
+"""Those that are for `dino-lab distill`."""
 
 
 def recipe(name: str) -> TrainConfig:

@@ -140,8 +140,8 @@ class course:
 class Schedule:
     """Every constant that moves, from a config with nothing left open (Caron et al. 2021, Sec. 3.2).
 
-    Learning rate: warm-up, then cosine, constant, or constant and a decay.  Weight decay and momentum: cosine.  Teacher
-    temperature: linear warm-up."""
+    Learning rate: warm-up, then cosine, constant, or constant and a decay.  Weight decay and momentum: cosine or a line.
+    Teacher temperature: linear warm-up."""
 
     def __init__(self, config: TrainConfig) -> None:
         end, schedules = config.steps, config.schedules
@@ -151,8 +151,9 @@ class Schedule:
         self.start, steps = config.start, end - config.start
         peak = config.optim.peak_lr(config.batch_size)
         self.learning_rate = learning_rate(schedules, peak, config.optim.final_lr, steps, round(warmup * steps))
-        self.weight_decay = cosine(*config.optim.weight_decay, steps)
-        self.momentum = cosine(*momentum, steps)
+        shapes = {"cosine": cosine, "linear": linear}
+        self.weight_decay = shapes[schedules.weight_decay_shape](*config.optim.weight_decay, steps)
+        self.momentum = shapes[schedules.momentum_shape](*momentum, steps)
         self.teacher_temperature = linear(*temperature, round(schedules.teacher_temperature_warmup * steps))
         self.student_temperature = config.objective.student_temperature
         self.backbone_joins_at = round(config.init.frozen * steps) if config.init.backbone is not None else 0

@@ -7,10 +7,10 @@ import re
 import sys
 from pathlib import Path
 
-from dino_core.commands.train import parsed
+from dino_core.commands.train import listed, parsed
 from dino_core.config import TrainConfig
 from dino_core.errors import ConfigError
-from dino_core.recipes import recipe
+from dino_core.recipes import STUDENTS, recipe
 from dino_core.rundir.read import read_config
 
 SPEC = re.compile(r"(?:(?P<name>[^=,]+)=)?(?P<recipe>[^=,]+)(?P<options>(?:,[^=,]+=[^,]*)*)")
@@ -25,6 +25,7 @@ def main(arguments: list[str]) -> int:
         "may be a run, whose config is then taken. Options of `dino-lab train` beside these are given to every student. "
         "torchrun --nproc-per-node=8 -m dino_core.commands.distill ... gives each student its own share of the processes.",
         allow_abbrev=False,
+        add_help=False,
     )
     parser.add_argument("--teacher", required=True, help="a run of DINO lab, or one of its checkpoint folders")
     parser.add_argument("--students", required=True, nargs="+", metavar="STUDENT")
@@ -32,6 +33,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--ranks", type=int, nargs="+", help="processes of each student under torchrun; by default as equal as can be"
     )
+    parser.add_argument("-h", "--help", action="store_true")
+    if {"-h", "--help"} & set(arguments):
+        print(f"{parser.format_help()}\nrecipes of students:\n{listed(STUDENTS)}")
+        return 0
     known, rest = parser.parse_known_args(arguments)
     students = read_students(known.students, rest)
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dino_core.commands.train import parsed
+from dino_core.distilled import TAUGHT_BY
 from dino_core.planning.devices import DEVICES, bytes_of, device
 from dino_core.recipes import RECIPES, recipe
+from dino_core.rundir.read import read_config
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -27,6 +30,11 @@ def main(arguments: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("recipe", help=f"one of {', '.join(RECIPES)}")
+    parser.add_argument(
+        "--teacher",
+        metavar="RECIPE-or-RUN",
+        help="who a student is distilled from; by default its paper's, where it has one",
+    )
     parser.add_argument("--gpus", type=int, default=1)
     parser.add_argument("--device", default="h100", help=f"for its peak and memory: {', '.join(DEVICES)}")
     parser.add_argument("--memory", help="of one GPU, such as 80GB; by default the device's")
@@ -38,15 +46,22 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     known, rest = parser.parse_known_args(arguments)
     config = parsed(recipe(known.recipe), rest, f"dino-lab plan {known.recipe}").config
+    taught_by = known.teacher or TAUGHT_BY.get(known.recipe)
+    teacher = None if taught_by is None else config_of(taught_by)
     gpu = device(known.device)
     memory = bytes_of(known.memory) if known.memory else gpu.memory
     peak = known.peak * 1e12 if known.peak is not None else gpu.peak(config.machine.precision or "bf16")
 
     from dino_core.planning.plan import Machine, plan
 
-    found = plan(config, Machine(known.gpus, memory, peak, known.mfu), known.images)
+    found = plan(config, Machine(known.gpus, memory, peak, known.mfu), known.images, teacher=teacher)
     print(json.dumps(found.as_json(), indent=2)) if known.json else print_plan(found)
     return 0
+
+
+def config_of(name: str) -> TrainConfig:
+    """Of a recipe or a run."""
+    return read_config(Path(name)) if (Path(name) / "config.json").is_file() else recipe(name)
 
 
 def print_plan(found: Plan) -> None:
@@ -58,9 +73,12 @@ def print_plan(found: Plan) -> None:
     config, model, machine = found.config, found.model, found.machine
     console = Console(soft_wrap=True)
     parts = ", ".join(f"{name} {count / 1e6:,.1f} M" for name, count in model.parameters.items())
+    second = "teacher" if model.source is None else "its average"
     console.print(
-        f"[bold]{config.recipe}[/bold]: student and teacher {model.total / 1e6:,.1f} M weights each ({parts})"
+        f"[bold]{config.recipe}[/bold]: student and {second} {model.total / 1e6:,.1f} M weights each ({parts})"
     )
+    if model.source is not None:
+        console.print(f"distilled from a frozen teacher of {model.source.total / 1e6:,.1f} M weights")
     console.print(
         f"{config.steps:,} steps of {config.batch_size:,} images ({found.images:,} in the data), {config.machine.precision}, "
         f"on {machine.gpus} GPUs of {machine.memory / 1e9:.0f} GB at {100 * machine.share:.0f} % of "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ import tyro
 
 from dino_core.config import TrainConfig, differences
 from dino_core.errors import RunError
-from dino_core.recipes import RECIPES, recipe
+from dino_core.recipes import RECIPES, STUDENTS, recipe
 from dino_core.rundir.read import checkpoints, read_config
 
 USAGE = """usage: dino-lab train RECIPE [--data.source SRC] [--steps N] [--out DIR] [options]
@@ -22,8 +23,6 @@ Trains a recipe. SRC is `shapes`, a folder of images, `torchvision:CIFAR10` or `
 `torchrun --nproc-per-node=8 -m dino_core.train RECIPE ...` is the same on many GPUs.
 `--phase NAME` begins with a later phase; `--from RUN [--at STEP]` takes weights and optimizer from a checkpoint of a run.
 `dino-lab train RECIPE --help` lists every option with that recipe's values.
-
-recipes:
 """
 
 
@@ -80,8 +79,14 @@ def chosen(run: Path, at: int | None) -> int:
 
 
 def usage() -> str:
-    lines = [f"  {name:15} {(make.__doc__ or '').splitlines()[0]}" for name, make in RECIPES.items()]
-    return USAGE + "\n".join(lines)
+    alone = [name for name in RECIPES if name not in STUDENTS]
+    return f"{USAGE}\nrecipes:\n{listed(alone)}\n\nrecipes of students, for `dino-lab distill`:\n{listed(STUDENTS)}"
+
+
+def listed(names: Iterable[str]) -> str:
+    """Recipes with the first line of what is said about them."""
+    wide = max(map(len, RECIPES))
+    return "\n".join(f"  {name:{wide}} {(RECIPES[name].__doc__ or '').splitlines()[0]}" for name in names)
 
 
 def parsed(config: TrainConfig, arguments: list[str], program: str) -> Options:
