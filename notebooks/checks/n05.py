@@ -1,0 +1,120 @@
+"""05 Attention heads: a row of softmax, the fewest patches, overlap."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab.analysis import attention
+from notebooks.exercises import Exercise, Mistake, Symptom
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed + 50))
+
+
+def row(q: Tensor, k: Tensor, scale: float) -> Tensor:
+    return (k @ q * scale).softmax(0)
+
+
+attention_row = Exercise(
+    "05.1",
+    cases=lambda seed: [(drawn(seed, 4), drawn(seed + 1, 6, 4)), (drawn(seed + 2, 9), drawn(seed + 3, 5, 9))],
+    right=lambda q, k: torch.nn.functional.scaled_dot_product_attention(
+        q[None, None], k[None], torch.eye(len(k))[None]
+    )[0, 0],
+    mistakes=[
+        Mistake("half of it: these are the scores <q, k>/√d. Take the softmax over the tokens.",
+                lambda q, k: k @ q / len(q) ** 0.5, half_finished=True),
+        Mistake("you forgot to divide by √d: with many features the softmax would see nothing but the largest score.",
+                lambda q, k: row(q, k, 1.0)),
+        Mistake("you divided by d; it is √d, since a sum of d products spreads like √d.", lambda q, k: row(q, k, 1 / len(q))),
+        Mistake("you divided by the root of the number of tokens; d is the number of features.",
+                lambda q, k: row(q, k, len(k) ** -0.5)),
+        Mistake("you used cosines: queries and keys are not scaled to length one.",
+                lambda q, k: row(q / q.norm(), k / k.norm(dim=1, keepdim=True), len(q) ** -0.5)),
+        Mistake("you multiplied by √d; it is divided by.", lambda q, k: row(q, k, len(q) ** 0.5)),
+        Mistake("you returned log-probabilities; a row of attention sums to 1.", lambda q, k: row(q, k, len(q) ** -0.5).log()),
+    ],
+    symptoms=[Symptom("a row of attention sums to 1; yours does not.", lambda a, *_: abs(float(a.sum()) - 1) > 1e-4)],
+    hints=["Section 1: dot products, a division, a softmax.", "`keys @ query` is one score a token.",
+           "(keys @ query / query.shape[0] ** 0.5).softmax(dim=0)"],
+    minutes=10,
+)  # fmt: skip
+
+
+def weights(seed: int, *values: float) -> np.ndarray:
+    """The same weights in another order and scale."""
+    shuffled = np.random.default_rng(seed + 3).permutation(len(values))
+    return np.array(values)[shuffled] * 0.5 / (1 + 0.1 * seed)
+
+
+def first(w: np.ndarray, count: int) -> np.ndarray:
+    kept = np.zeros(len(w), dtype=bool)
+    kept[np.argsort(-w)[:count]] = True
+    return kept
+
+
+def needed(w: np.ndarray, mass: float) -> int:
+    return int(attention.mass_mask(w, mass).sum())
+
+
+fewest = Exercise(
+    "05.2",
+    cases=lambda seed: [
+        (weights(seed, 0.02, 0.35, 0.13, 0.3, 0.15, 0.05), 0.6),  # two: 0.65
+        (weights(seed, 0.31, 0.27, 0.21, 0.11, 0.07, 0.03), 0.7),  # three: 0.79
+    ],
+    right=lambda w, m: attention.mass_mask(w, m),
+    mistakes=[
+        Mistake("half of it: these are the places of the patches that are kept. Give a mask: True at these places.",
+                lambda w, m: np.argsort(-w)[: needed(w, m)], half_finished=True),
+        Mistake("you began with the smallest weights; the fewest patches are those with the largest.",
+                lambda w, m: ~first(w, len(w) - needed(-w + w.max() + w.min(), m))),
+        Mistake("you forgot that the weights do not sum to 1; `mass` is a share of their sum.",
+                lambda w, m: first(w, int((np.cumsum(np.sort(w)[::-1]) < m).sum()) + 1)),
+        Mistake("you kept the patches above the threshold `mass` times the largest weight; asked is a share of the sum.",
+                lambda w, m: w >= m * w.max()),
+        Mistake("you kept that share of the *patches*; asked is a share of their weight.",
+                lambda w, m: first(w, round(m * len(w)))),
+        Mistake("one patch too few: the patches you keep hold less than the share. The one that crosses it belongs to them.",
+                lambda w, m: first(w, needed(w, m) - 1)),
+    ],
+    symptoms=[Symptom("a mask is of bool; yours holds something else.", lambda found, *_: np.asarray(found).dtype != bool)],
+    hints=["Largest first, running sum, and stop when it reaches the share.",
+           "`np.argsort(-weights)` sorts; `np.cumsum(...) / weights.sum()` is the running share.",
+           "(running < mass).sum() patches are not enough: one more. Then kept[order[:count]] = True."],
+    minutes=10,
+)  # fmt: skip
+
+
+def masks(seed: int, found: str, wanted: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same overlap in another order."""
+    shuffled = np.random.default_rng(seed + 11).permutation(len(found))
+    return tuple(np.array([mark == "x" for mark in row])[shuffled] for row in (found, wanted))
+
+
+overlap_of = Exercise(
+    "05.3",
+    cases=lambda seed: [
+        masks(seed, "xxxxx.......", "...xxxx....."),  # both 2, either 7, agree on 7 of 12
+        masks(seed + 1, "xxxxxxxx............", "......xxxxx........."),
+    ],
+    right=lambda a, b: float(attention.jaccard(a, b)),
+    mistakes=[
+        Mistake("half of it: this is how many patches both cover. Divide by how many either covers.",
+                lambda a, b: (a & b).sum(), half_finished=True),
+        Mistake("you divided by the object alone: that is recall, and a mask of everything would get 1.",
+                lambda a, b: (a & b).sum() / b.sum()),
+        Mistake("you divided by what was found alone: that is precision, and a single patch could get 1.",
+                lambda a, b: (a & b).sum() / a.sum()),
+        Mistake("you divided by the number of all patches.", lambda a, b: (a & b).sum() / len(a)),
+        Mistake("you counted patches on which both agree, background too: that is accuracy; small objects would not matter.",
+                lambda a, b: (a == b).mean()),
+        Mistake("this is Dice, 2·both/(sum of sizes): a relative of Jaccard, always at least as large.",
+                lambda a, b: 2 * (a & b).sum() / (a.sum() + b.sum())),
+    ],
+    symptoms=[Symptom("the overlap is one number.", lambda found, *_: np.ndim(found) > 0)],
+    hints=["`&` is both, `|` is either.", "(found & wanted).sum() counts what both cover.", "… divided by (found | wanted).sum()."],
+)  # fmt: skip
