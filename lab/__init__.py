@@ -1,13 +1,16 @@
-"""The lab reads runs and models, and shows them: `Run`, `runs`, and `analysis` (arrays in, arrays out).
+"""The lab reads runs and models, and shows them: `Run`, `runs`, `show` in a notebook, `export` to one file, `film`, and `analysis`
+(arrays in, arrays out).
 
 Importing it does not import torch; only what computes with a network does (`Run.teacher`)."""
 
 from importlib import import_module
 from typing import Any
 
-_HOMES = {"Run": "lab.run", "Probe": "lab.run", "runs": "lab.run"}
+_HOMES = {
+    "Run": "lab.run", "Probe": "lab.run", "runs": "lab.run", "show": "lab.widgets", "find": "lab.local", "answer": "lab.local",
+}  # fmt: skip
 
-__all__ = ["Probe", "Run", "analysis", "runs"]
+__all__ = ["Probe", "Run", "analysis", "answer", "find", "runs", "show"]
 
 
 def __getattr__(name: str) -> Any:

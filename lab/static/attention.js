@@ -5,7 +5,8 @@
   "half": true,
   "title": "What each head looks at",
   "shows": "Attention of the class token over one image, a tile a head. Bright squares weigh much in the summary of the image.",
-  "look": "Untrained heads look everywhere alike. Later some find the object though nobody pointed it out. Attention is a weight, not an explanation."
+  "look": "Untrained heads look everywhere alike. Later some find the object though nobody pointed it out. Attention is a weight, not an explanation.",
+  "records": ["run/{run}/images", "run/{run}/probe/{step}/attention?layer={layer}"]
 }
 */
 // What each head looks at: the class token's attention over the patches of a probe image, at the checkpoint the clock shows,

@@ -1,7 +1,7 @@
 // Curves over training steps.  A panel is one plotly element that lives as long as the page: new points never touch zoom, hover or
 // scroll.  A view says what its panels hold; the chart adds the clock, the alarms, the overlaid run, and a legend that tells values.
 
-import { h, number, refill } from "./dom.js";
+import { css, h, number, refill } from "./dom.js";
 
 const CONFIG = {
   displaylogo: false, showSendToCloud: false, responsive: false, doubleClick: false, displayModeBar: false,
@@ -125,8 +125,6 @@ function onePanel(host, { height = 110 }) {
 
   return { element, draw, placeClock, remove: () => { window.Plotly?.purge(plot); element.remove(); } };
 }
-
-const css = (name) => getComputedStyle(document.body).getPropertyValue(`--${name}`).trim();
 
 function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
   const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css);

@@ -59,15 +59,19 @@ export function duration(seconds) {
   return `${Math.round(seconds / 86400)} days`;
 }
 
-/** A view's frame: its title, what it shows, what to look at; controls to the right, content below. */
-export function card(element, { title, shows, look, controls = [] }) {
+/** A colour or size of the theme that holds where the views are: on the page, or in a notebook that has its own. */
+export const css = (name) => getComputedStyle(document.querySelector(".lab-view") ?? document.body).getPropertyValue(`--${name}`).trim();
+
+/** A view's frame: its title, what it shows, what to look at; controls to the right, content below.
+    `data()` → { name: { column: [values] } } are numbers to save that no chart of the view shows. */
+export function card(element, { title, shows, look, controls = [], tools = null, data = null }) {
   const id = `title-${Math.random().toString(36).slice(2, 8)}`;
-  const body = h("div", { class: "card-body" });
+  const body = h("div", { class: "card-body" }), save = tools?.({ element, data });
   element.setAttribute("aria-labelledby", id);
   element.classList.add("card");
   element.append(
     h("header", { class: "card-head" },
-      h("div", { class: "card-title" }, h("h2", { id }, title), controls.length ? h("div", { class: "controls" }, controls) : null),
+      h("div", { class: "card-title" }, h("h2", { id }, title), h("div", { class: "controls" }, Array.isArray(controls) ? controls : [], save)),
       h("p", { class: "shows" }, shows),
       look ? h("p", { class: "look" }, icon("eye"), h("span", {}, look)) : null),
     body);

@@ -1,6 +1,6 @@
 // A figure that a Python function draws (lab/views/figures.py): its arguments as controls, plotly for the rest.
 
-import { card, choice, h, toggle } from "./dom.js";
+import { card, choice, css, h, toggle } from "./dom.js";
 
 const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: true, displayModeBar: "hover" };
 
@@ -26,7 +26,7 @@ export function mount(element, host) {
     const stop = host.stop();
     if (!host.run() || stop === null) { status.textContent = "The first pictures come with the first checkpoint."; return; }
     const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen))}`;
-    const wanted = path + host.run().head.step + document.body.classList.contains("dark");
+    const wanted = path + host.run().head.step + css("ink");
     if (wanted === last) return;
     last = wanted;
     const now = ++asked;
@@ -34,7 +34,6 @@ export function mount(element, host) {
       const [Plotly, drawn] = await Promise.all([host.plotly(), host.ask(path)]);
       if (now !== asked) return;
       status.textContent = "";
-      const css = (variable) => getComputedStyle(element).getPropertyValue(`--${variable}`).trim();
       const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: css("ink") || undefined },
         uirevision: name, margin: { l: 56, r: 12, t: drawn.layout.title ? 34 : 10, b: 44 }, autosize: true };
       for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...layout[axis], gridcolor: css("grid"), zerolinecolor: css("grid"), linecolor: css("grid") };

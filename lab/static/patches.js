@@ -5,7 +5,8 @@
   "half": true,
   "title": "Which patches are alike",
   "shows": "Three principal components of the patch features as red, green and blue: patches of one colour mean the same to the network.",
-  "look": "Parts of one kind take one colour across images. Point at a patch: everything similar to it lights up, in every image."
+  "look": "Parts of one kind take one colour across images. Point at a patch: everything similar to it lights up, in every image.",
+  "records": ["run/{run}/images", "run/{run}/probe/{step}/features", "run/{run}/probe/{step}/pca?anchor={last}&mode={mode:joint|image}&foreground={foreground:false|true}"]
 }
 */
 // What patches are alike: principal components as colours, and cosine similarity to the patch under the pointer.
@@ -88,7 +89,7 @@ export function mount(element, host) {
         big("components", (context, size) => components(context, size, chosen())),
         big("similar", (context, size) => similar(context, size, chosen())),
       ]);
-      large.append(h("span", { class: "sr-only", role: "status", id: "patch-words" }));
+      large.append(h("span", { class: "sr-only", role: "status", "data-words": "" }));
     }
     if (small.dataset.key !== `${count}`) {
       forget(small);
@@ -119,7 +120,7 @@ export function mount(element, host) {
   function summarise(image, patch) {
     const n = shown.grid[0] * shown.grid[1], own = maps.subarray(image * n, (image + 1) * n);
     const alike = own.reduce((sum, value) => sum + (value > 0.6), 0) - 1;
-    document.getElementById("patch-words").textContent = `Patch ${patch + 1}, row ${Math.floor(patch / shown.grid[1]) + 1}, column ${(patch % shown.grid[1]) + 1}: ${alike} other patches of this image have a cosine similarity above 0.6.`;
+    large.querySelector("[data-words]").textContent = `Patch ${patch + 1}, row ${Math.floor(patch / shown.grid[1]) + 1}, column ${(patch % shown.grid[1]) + 1}: ${alike} other patches of this image have a cosine similarity above 0.6.`;
   }
 
   function components(context, size, i) {
@@ -174,5 +175,5 @@ export function mount(element, host) {
     host.set({ patch: row * columns + column, pinned: true });
   }
 
-  document.addEventListener("keydown", (event) => { if (event.key === "Escape" && host.get("patch") !== null) host.set({ patch: null, pinned: false }); });
+  host.keys((event) => { if (event.key === "Escape" && host.get("patch") !== null) host.set({ patch: null, pinned: false }); });
 }

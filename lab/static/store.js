@@ -4,7 +4,10 @@
 // lives in the address, so that a link leads back to it.  Data come in small pieces, by cursors; a tab nobody looks at asks nothing.
 //
 // Where they come from is the business of a `transport` (a page of the lab: page.js; a notebook; one file on a USB stick):
-//   ask(path, body) → JSON or { tensors, said }, null where there is nothing new; url(path); plotly(); read() and write(Map) of the address.
+//   ask(path, body) → JSON or { tensors, said }, null where there is nothing new; url(path); plotly(); read() and write(Map) of the address;
+//   link() to what is shown; where it is known elsewhere when there is something new, wake(tick), and pace, milliseconds between questions.
+
+import { remembering, tools } from "./tools.js";
 
 const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, step: null, image: 0, layer: -1 };
 const LIVE = 700, QUIET = 4000, LIST = 2500; // milliseconds between questions
@@ -36,6 +39,7 @@ export function createHost(transport, given = {}) {
         if (!listeners.has(name)) listeners.set(name, new Set());
         listeners.get(name).add(listener);
       }
+      return () => [names].flat().forEach((name) => listeners.get(name)?.delete(listener));
     },
 
     runs: () => runs,
@@ -68,6 +72,14 @@ export function createHost(transport, given = {}) {
     kept: (path) => cached(`api/${path}`),
     url: (path) => transport.url(path),
     plotly: () => transport.plotly(),
+    /** What is not as it is without saying, by its key. */
+    address: () => new Map([...address()].filter(([, value]) => value !== null)),
+    /** What to hand on so that someone else sees this: an address, or a line of Python. */
+    link: (view) => (transport.link ? transport.link(view) : location.href),
+    /** Whether answers can still be made; a file holds those that were recorded. */
+    recorded: transport.recorded ?? false,
+    /** Keys pressed anywhere in this page (scoped: in the view's own place, where the page is someone else's). */
+    keys: (listener) => document.addEventListener("keydown", listener),
 
     /** From now on these keys of the state live in the address too; a number's fallback says that it is a number. */
     keep(defaults) {
@@ -98,14 +110,15 @@ export function createHost(transport, given = {}) {
     state.follow = state.step === null;
   }
 
-  function writeAddress() {
-    const changes = new Map();
-    for (const [key, fallback] of Object.entries(kept)) {
+  /** What the address is to say: null for what is as it is without saying. */
+  function address() {
+    return new Map(Object.entries(kept).map(([key, fallback]) => {
       const value = key === "step" && state.follow ? null : state[key];
-      changes.set(key, value === null || value === fallback ? null : value);
-    }
-    transport.write(changes);
+      return [key, value === fallback ? null : value];
+    }));
   }
+
+  const writeAddress = () => transport.write(address());
 
   // ---- asking
 
@@ -199,35 +212,43 @@ export function createHost(transport, given = {}) {
     }
     ticking = false;
     const live = [host.run(), host.overlay()].some((track) => track?.head.status === "running");
-    if (!document.hidden) timer = setTimeout(tick, again ? 0 : state.offline ? 3000 : live || !runs?.length ? LIVE : QUIET);
+    if (!document.hidden) timer = setTimeout(tick, again ? 0 : state.offline ? 3000 : transport.pace ?? (live || !runs?.length ? LIVE : QUIET));
     again = false;
   }
 
   host.on(["step", "follow", "run"], () => emit("stop"));
   document.addEventListener("visibilitychange", () => { if (!document.hidden) tick(); });
+  transport.wake?.(tick);
   readAddress();
   tick();
   return host;
 }
 
 /** The host as one view sees it.  `about` are its captions.  While its page is not shown its listeners wait, to be called once after;
-    a view that comes when much is known already is told so, once, as if it had just happened. */
-export function scoped(host, about) {
+    a view that comes when much is known already is told so, once, as if it had just happened.  With a `root`, keys count only there;
+    `close()` ends what the view listens to. */
+export function scoped(host, about, root = document) {
   const shown = () => about.page === "*" || about.page === host.get("page");
-  const waiting = new Set();
+  const waiting = new Set(), ends = [];
   const call = (listener) => { if (shown()) listener(); else waiting.add(listener); };
-  host.on("page", () => {
+  ends.push(host.on("page", () => {
     if (!shown()) return;
     const calls = [...waiting];
     waiting.clear();
     calls.forEach((listener) => listener());
-  });
-  return Object.assign(Object.create(host), {
-    about,
+  }));
+  const view = Object.assign(Object.create(host), remembering(host), {
     shown,
     on(names, listener) {
-      host.on(names, () => call(listener));
+      ends.push(host.on(names, () => call(listener)));
       if (host.runs() !== null) queueMicrotask(() => call(listener));
     },
+    keys(listener) {
+      root.addEventListener("keydown", listener);
+      ends.push(() => root.removeEventListener("keydown", listener));
+    },
+    close: () => ends.splice(0).forEach((end) => end()),
   });
+  view.about = { ...about, tools: (card) => tools(view, card) };
+  return view;
 }

@@ -27,7 +27,7 @@ export function mount(element, host) {
       button("forward", "Next checkpoint ( ] )", () => go(index() + 1)), button("last", "Newest checkpoint (End)", () => host.set({ follow: true }))),
     h("div", { class: "track" }, slider, ticks), label, follow);
   host.on(["stop", "data", "follow", "playing"], show);
-  document.addEventListener("keydown", keys);
+  host.keys(keys);
   let timer = null;
 
   const index = () => Math.max(0, host.stops().indexOf(host.stop()));

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -71,6 +71,10 @@ class View:
     """The JavaScript file that draws it."""
     controls: dict[str, Any] = field(default_factory=dict)
     """Of a figure: each keyword argument's kind, choices and default."""
+    records: list[str] = field(default_factory=list)
+    """What it asks for, for hosts that can't compute: paths with `{run}`, `{step}`, `{last}`, `{name:this|that}` (`lab.export`)."""
+    films: bool = False
+    """Whether Python can draw it at any step (`lab.stills`), for films and where no script runs."""
 
 
 @cache
@@ -82,6 +86,9 @@ def catalogue() -> dict[str, View]:
     from lab.views.figures import FIGURES
 
     found += [figure.view for figure in FIGURES.values()]
+    from lab.stills import STILLS
+
+    found = [replace(view, films=view.name in STILLS) for view in found]
     order = [EVERYWHERE, *(page.name for page in PAGES)]
     if strangers := sorted({view.page for view in found} - set(order)):
         raise ValueError(f"there is no page {strangers[0]!r}. Pages: {', '.join(order)}.")

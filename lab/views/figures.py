@@ -50,7 +50,10 @@ def figure(*, page: str, title: str, shows: str, look: str, place: int = 50, hal
         if hints.get(first.name) not in (Run, Probe):
             raise TypeError(f"the figure {name} reads a {hints.get(first.name)}; expected a Run or a Probe.")
         controls = {p.name: control(hints[p.name], p.default, f"{name}({p.name})") for p in others}
-        view = View(name, page, title, shows, look, place, half, needs, module="figure", controls=controls)
+        asked = "figure/{name}/{run}/{step}?controls={controls}".replace("{name}", name)
+        view = View(
+            name, page, title, shows, look, place, half, needs, module="figure", controls=controls, records=[asked]
+        )
         FIGURES[name] = Figure(view, function, hints[first.name], hints)
         return function
 

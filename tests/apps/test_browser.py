@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -25,13 +24,6 @@ pytestmark = pytest.mark.browser
 
 GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
 EVIL = "<img src=x onerror=document.title='owned'>"
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-)
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 SLOW = 60_000
 """Milliseconds that something may take on a busy machine before it counts as broken."""
 
@@ -41,18 +33,6 @@ class Lab:
     address: str
     growing: Growing
     ids: dict[str, str]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None and not os.environ.get("CI"):
-        pytest.skip("no Chromium on this machine; the pages are not driven")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +212,7 @@ def test_pointing_at_a_patch_lights_what_is_alike_and_the_keyboard_can(watched: 
     watched.wait(f"{similar} === {json.dumps(nothing)}")
     page.locator("[data-view=patches] figure[data-kind=components] canvas").focus()
     page.keyboard.press("ArrowRight")
-    watched.wait("document.getElementById('patch-words').textContent.startsWith('Patch ')")
+    watched.wait("document.querySelector('[data-words]').textContent.startsWith('Patch ')")
     page.keyboard.press("Escape")
     watched.wait(f"{similar} === {json.dumps(nothing)}")
 

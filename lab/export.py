@@ -1,0 +1,287 @@
+"""One self-contained HTML file of views of a run, which works from a USB stick: `lab.export(["attention", "patches"], run, "dino.html")`.
+
+The very modules of the page run in it; what they would ask a server is asked here and packed into the file.  A view's captions list
+its questions (`records`): paths with `{run}`, `{step}` (each stop), `{last}` (the newest of them), `{layer}`, `{image}`,
+`{controls}` (of a figure, every choice), `{name:this|that}` (each of these).  The browser is forbidden by the file itself to ask anyone."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import html
+import itertools
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, quote
+
+from dino_core.errors import DinoError, RunError
+from lab import modules
+from lab.analysis import curves
+from lab.local import find, make, name_of
+from lab.run import Run
+from lab.views import EVERYWHERE, PAGES, STATIC, View, catalogue, rows
+
+STOPS = 12
+"""Steps that are recorded when none are named: spread by ratio, first and last among them."""
+POLICY = (
+    "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; connect-src data: blob:; base-uri 'none'; form-action 'none'"
+)
+COMBINATIONS = 24
+"""Settings of one figure that are recorded at most."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written."""
+
+    file: Path
+    size: int
+    """Bytes."""
+    answers: int
+    limits: str
+    """What is in it and what is not, in a sentence."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.size / 2**20:.1f} MiB, {self.answers} answers. {self.limits}"
+
+
+def export(
+    views: str | Sequence[str],
+    run: str | Path | Run | None,
+    file: str | Path,
+    *,
+    steps: Sequence[int] | None = None,
+    layers: Sequence[int] = (-1,),
+    images: Sequence[int] | None = None,
+    **state: Any,
+) -> Exported:
+    """Write views of a run into one HTML file that needs no server, no network, and no Python.
+
+    `steps` are the stops of its clock (by default 12 spread by ratio), `layers` and `images` what else is chosen from where a view
+    asks for each by itself; `state` is where the reader begins (step=…, image=…, patch=…).  Gives the size and what is not in it."""
+    text, answers, limits = document(views, run, steps=steps, layers=layers, images=images, **state)
+    target = Path(file)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, "utf-8")
+    return Exported(target, target.stat().st_size, answers, limits)
+
+
+def document(
+    views: str | Sequence[str],
+    run: str | Path | Run | None,
+    *,
+    steps: Sequence[int] | None = None,
+    layers: Sequence[int] = (-1,),
+    images: Sequence[int] | None = None,
+    **state: Any,
+) -> tuple[str, int, str]:
+    """The text of that file, how many answers are in it, and its limits."""
+    shown, source = modules.known(views), find(run)
+    stops = _stops(source, steps)
+    limits = _limits(source, stops, layers)
+    answered = dict(recorded(shown, source, stops, layers, images))
+    placed = [view for view in shown if view.page != EVERYWHERE]
+    frame = [catalogue()[name] for name in ("pages", "transport")]
+    order = [view for view in frame if view.name != "pages" or len({view.page for view in placed}) > 1] + placed
+    given = {"run": name_of(source), "page": placed[0].page if placed else PAGES[0].name, **state}
+    start = {
+        "views": [asdict(view) for view in order], "pages": _pages(placed), "about": {"limits": limits}, "icon": modules.picture(),
+        "state": {key: value for key, value in given.items() if value is not None},
+    }  # fmt: skip
+    parts = [_packed(f"answer-{i}", content) for i, content in enumerate(answered.values())]
+    start["kinds"] = {
+        spelt(path): {"id": f"answer-{i}", "json": not isinstance(content, bytes)}
+        for i, (path, content) in enumerate(answered.items())
+    }
+    if modules.needs_plotly(placed):
+        parts.append(_packed("plotly", _plotly()))
+    scripts = modules.ordered(["onefile", *(view.module for view in order)])
+    return _page(source, placed, order, scripts, start, parts, limits), len(answered), limits
+
+
+def recorded(
+    views: Iterable[View],
+    run: Run,
+    stops: Sequence[int],
+    layers: Sequence[int] = (-1,),
+    images: Sequence[int] | None = None,
+) -> Iterator[tuple[str, Any]]:
+    """All answers that these views ask for, by their path; what can't be answered is left out, and the view says so."""
+    name = name_of(run)
+    listing = next(row for row in make("runs")["runs"] if row["id"] == name)
+    yield "runs", {"runs": [{**listing, "status": _still(listing["status"])}], "folders": []}
+    news = make(f"run/{name}/since?cursor=")
+    news["head"] = {**news["head"], "probes": list(stops), "status": _still(news["head"]["status"])}
+    yield f"run/{name}/since?cursor=", news
+    wanted = list(views)
+    yield "views", {"pages": _pages(wanted), "views": {view.name: asdict(view) for view in wanted}}
+    done: set[str] = set()
+    for view in wanted:
+        for template in view.records:
+            for path in paths(template, view, name, stops, layers, images or range(len(_images(run)))):
+                if path in done:
+                    continue
+                done.add(path)
+                try:
+                    content = make(path)
+                except (DinoError, OSError, KeyError, ValueError):
+                    continue
+                if content is not None:
+                    yield path, content
+
+
+def paths(
+    template: str, view: View, run: str, stops: Sequence[int], layers: Iterable[int], images: Iterable[int]
+) -> Iterator[str]:
+    """The questions that a template stands for."""
+    choices: dict[str, list[str]] = {
+        "run": [run],
+        "step": [str(step) for step in stops],
+        "last": [str(stops[-1])] if stops else [],
+        "layer": [str(layer) for layer in layers],
+        "image": [str(image) for image in images],
+        "controls": [quote(json.dumps(c, separators=(",", ":"), ensure_ascii=False), safe="") for c in settings(view)],
+    }
+    holes = re.findall(r"\{(\w+)(?::([^}]*))?\}", template)
+    for key, those in holes:
+        if those:
+            choices[key] = those.split("|")
+        elif key not in choices:
+            raise ValueError(f"{view.name} records {template!r}; of {{{key}}} nobody knows what it stands for.")
+    used = list(dict.fromkeys(key for key, _ in holes))
+    for combination in itertools.product(*(choices[key] for key in used)):
+        filled = dict(zip(used, combination))
+        yield re.sub(r"\{(\w+)(?::[^}]*)?\}", lambda match: filled[match.group(1)], template)
+
+
+def settings(view: View) -> list[dict[str, Any]]:
+    """Every setting of a figure's choices and switches, its defaults first; numbers stay at their defaults."""
+    kinds = {"choice": lambda about: about["choices"], "switch": lambda _: [False, True]}
+    options = [
+        sorted(kinds[about["kind"]](about), key=lambda value: value != about["default"])
+        if about["kind"] in kinds
+        else [about["default"]]
+        for about in view.controls.values()
+    ]
+    found = [dict(zip(view.controls, combination)) for combination in itertools.product(*options)]
+    return found[:COMBINATIONS]
+
+
+def spelt(path: str) -> str:
+    """What two spellings of a question have in common: the order of its values does not matter, nor how they are quoted."""
+    where, _, query = path.partition("?")
+    values = sorted(f"{key}={value}" for key, value in parse_qsl(query, keep_blank_values=True))
+    return f"{where}?{'&'.join(values)}" if values else where
+
+
+def _stops(run: Run, steps: Sequence[int] | None) -> list[int]:
+    known = run.probes
+    if steps is None:
+        return [int(known[i]) for i in curves.log_spaced(known, STOPS)] if len(known) > STOPS else known
+    if missing := sorted(set(steps) - set(known)):
+        raise RunError(f"{run.path.name} has no pictures at step {missing[0]}. It has: {', '.join(map(str, known))}.")
+    return sorted(set(steps))
+
+
+def _limits(run: Run, stops: Sequence[int], layers: Sequence[int]) -> str:
+    left = len(run.probes) - len(stops)
+    shown = f"It holds {len(stops)} of {len(run.probes)} checkpoints" if left else f"It holds all {len(stops)} checkpoints"
+    depth = "the last layer" if tuple(layers) == (-1,) else f"layers {', '.join(map(str, layers))}"
+    return f"{shown} and, where a view asks for one, {depth}; what needs a network to run is in the lab itself."
+
+
+def _still(status: str) -> str:
+    """A file does not grow, whatever the run does."""
+    return "stopped" if status == "running" else status
+
+
+def _images(run: Run) -> Any:
+    try:
+        return run.probe_images.images
+    except RunError:
+        return ()
+
+
+def _pages(views: Iterable[View]) -> list[dict[str, Any]]:
+    used = {view.page for view in views}
+    return [asdict(page) for page in PAGES if page.name in used]
+
+
+def _plotly() -> bytes:
+    import plotly
+
+    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+
+
+def _packed(name: str, content: Any) -> str:
+    """An answer as an element that the browser does not read until it is asked to."""
+    data = content if isinstance(content, bytes) else json.dumps(content, allow_nan=False, default=float).encode()
+    text = base64.b64encode(gzip.compress(data, 6, mtime=0)).decode()
+    return f'<script type="text/plain" id="{name}">{text}</script>'
+
+
+def _page(
+    run: Run, views: list[View], order: list[View], scripts: list[modules.Module], start: Any, parts: list[str], limits: str
+) -> str:
+    said = run.about
+    facts = [str(said.get("recipe") or ""), f"{run.status}", f"made by DINO lab. {limits}"]
+    title = f"DINO lab: {run.name}"
+    loader = (STATIC / "loader.js").read_text("utf-8").replace("export ", "")
+    code = f"{loader}\nconst MODULES = {_script([asdict(one) for one in scripts])};\nconst START = {_script(start)};\n" + (
+        "const urls = addresses(MODULES);\nimport(urls.onefile).then(({ open }) => open({ ...START, urls }));\n"
+    )
+    body = "\n".join(_section(view) for view in order if view.page == EVERYWHERE and view.name != "transport")
+    body += "\n".join(_laid_out(views))
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{html.escape(title)}</title>
+<link rel="icon" href="{modules.picture()}">
+<style data-lab-theme>
+{modules.theme()}
+</style>
+</head>
+<body class="one-file">
+<main>
+<header class="lab-view top"><div class="brand"><img src="{modules.picture()}" alt="" width="34" height="34">
+<div><h1>{html.escape(run.name)}</h1><p>{html.escape(" · ".join(fact for fact in facts if fact))}</p></div><span class="quiet"></span></div></header>
+{body}
+<section class="lab-view" data-view="transport"></section>
+<noscript><p>These pictures are drawn by the browser: allow JavaScript for this file. It asks nobody for anything.</p></noscript>
+</main>
+{chr(10).join(parts)}
+<script type="module">
+{code}</script>
+</body>
+</html>
+"""
+
+
+def _script(value: Any) -> str:
+    """JSON that may stand in a script: nothing in it can end the element."""
+    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _section(view: View) -> str:
+    return f'<section class="lab-view" data-view="{html.escape(view.name)}" aria-label="{html.escape(view.title)}"></section>'
+
+
+def _laid_out(views: list[View]) -> Iterator[str]:
+    """Pages from top to bottom, two halves that follow each other side by side, as in the lab."""
+    names = {view.name for view in views}
+    for page in PAGES:
+        placed = [[view for view in row if view.name in names] for row in rows(page.name)]
+        if not (placed := [row for row in placed if row]):
+            continue
+        yield f'<div class="lab-page lab-page-{page.name}">'
+        for row in placed:
+            yield f'<div class="one-row">{"".join(_section(view) for view in row)}</div>'
+        yield "</div>"

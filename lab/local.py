@@ -1,0 +1,68 @@
+"""Runs and answers in this process, for notebooks, exports and scripts: no server."""
+
+from __future__ import annotations
+
+import atexit
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl
+
+from dino_core.errors import RunError
+from dino_core.rundir.schema import RUN
+from lab.answers import House
+from lab.run import Run, runs
+from lab.shelf import Shelf
+from lab.worker import Worker
+
+GALLERY = Path(__file__).parent / "gallery"
+
+
+def find(run: str | Path | Run | None = None) -> Run:
+    """A run by its folder, or by its name below ./runs or among the recorded ones; the newest below ./runs without either."""
+    if isinstance(run, Run):
+        return run
+    if run is not None and (Path(run) / RUN).is_file():
+        return Run(run)
+    here = [found for folder in (Path("runs"), GALLERY) if folder.is_dir() for found in runs(folder)]
+    if run is None and here:
+        return here[0]
+    for known in here:
+        if str(run) in (known.path.name, known.name):
+            return known
+    raise RunError(
+        f"there is no run {str(run)!r}. Give the folder of a run, or the name of one below ./runs: "
+        f"{', '.join(found.path.name for found in here) or 'there is none yet; dino-lab train tiny makes one'}."
+    )
+
+
+def answer(run: str | Path | Run | None, path: str) -> Any:
+    """What a view is answered: `answer(run, "probe/500/attention?layer=-1")` → {name: array}, or what JSON holds."""
+    from safetensors.numpy import load
+
+    made = make(f"run/{name_of(find(run))}/{path}")
+    return load(made) if isinstance(made, bytes) else made
+
+
+@cache
+def house() -> House:
+    """What this process answers from: the runs that it was asked about."""
+    built = House(Shelf([]), Worker())
+    atexit.register(built.worker.close)
+    return built
+
+
+def name_of(run: Run) -> str:
+    """The name of a run in questions; from then on they are answered."""
+    shelf, folder = house().shelf, run.path.resolve()
+    if folder not in shelf.folders:
+        shelf.folders.append(folder)
+    return shelf.name_of(run.path)
+
+
+def make(path: str, body: bytes | None = None) -> Any:
+    """The answer to a path with its query, as bytes of safetensors or what JSON holds."""
+    where, _, query = path.partition("?")
+    values = dict(parse_qsl(query, keep_blank_values=True))
+    reply = house().ask(where, values) if body is None else house().tell(where, body, values)
+    return reply.make()
