@@ -29,6 +29,8 @@ def usage() -> str:
         "record": "a compact copy of a run, to hand on",
         "convert": "write a run's network or any weights in another layout",
         "watch": "the lab in a browser, live",
+        "export": "views of a run in one HTML file that needs nothing else",
+        "site": "a static page of recorded runs, for a course",
         "lab": "train `tiny` and watch it, both at once",
         "doctor": "what this machine has, what works, what is missing",
     }

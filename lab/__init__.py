@@ -8,9 +8,10 @@ from typing import Any
 
 _HOMES = {
     "Run": "lab.run", "Probe": "lab.run", "runs": "lab.run", "show": "lab.widgets", "find": "lab.local", "answer": "lab.local",
+    "export": "lab.onefile",
 }  # fmt: skip
 
-__all__ = ["Probe", "Run", "analysis", "answer", "find", "runs", "show"]
+__all__ = ["Probe", "Run", "analysis", "answer", "export", "find", "runs", "show"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
+from dino_core.errors import DinoError
 from lab.views import STATIC, View, catalogue
 
 IMPORT = re.compile(r"""(["'])\./([\w-]+)\.js\1""")
@@ -100,9 +101,9 @@ def picture(name: str = "icon.svg") -> str:
 
 
 def known(names: str | Iterable[str]) -> list[View]:
-    """Views by their names; ValueError names the ones there are."""
+    """Views by their names; DinoError names the ones there are."""
     asked = [names] if isinstance(names, str) else list(names)
     for name in asked:
         if name not in catalogue():
-            raise ValueError(f"there is no view {str(name)[:40]!r}. Views: {', '.join(catalogue())}.")
+            raise DinoError(f"there is no view {str(name)[:40]!r}. Views: {', '.join(catalogue())}.")
     return [catalogue()[name] for name in asked]

@@ -49,9 +49,9 @@ export function mount(element, host) {
       return;
     }
     offerLayers(track.head);
-    const layer = host.get("layer"), now = ++asked;
-    const key = `${host.get("run")} ${stop} ${layer} ${host.get("image")}`;
-    if (key === wanted && shown) return;
+    const key = `${host.get("run")} ${stop} ${host.get("layer")} ${host.get("image")}`;
+    if (key === wanted && shown) return; // asked already: that answer is not to be thrown away
+    const now = ++asked;
     wanted = key;
     const slow = setTimeout(() => { if (now === asked) status.textContent = "A worker computes this layer from the checkpoint …"; }, 400);
     try {

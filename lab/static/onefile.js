@@ -7,7 +7,7 @@ import { createHost, scoped } from "./store.js";
 
 const NEVER = 2 ** 31 - 1;
 
-/** What two spellings of a question have in common (lab.export.spelt). */
+/** What two spellings of a question have in common (lab.onefile.spelt). */
 function spelt(path) {
   const [where, query = ""] = path.replace(/^api\//, "").split("?");
   const values = [...new URLSearchParams(query)].map(([key, value]) => `${key}=${value}`).sort();

@@ -1,8 +1,8 @@
-"""One self-contained HTML file of views of a run, which works from a USB stick: `lab.export(["attention", "patches"], run, "dino.html")`.
+"""One self-contained HTML file of views of a run, which works from a USB stick: `lab.export("attention", run, "dino.html")`.
 
 The very modules of the page run in it; what they would ask a server is asked here and packed into the file.  A view's captions list
 its questions (`records`): paths with `{run}`, `{step}` (each stop), `{last}` (the newest of them), `{layer}`, `{image}`,
-`{controls}` (of a figure, every choice), `{name:this|that}` (each of these).  The browser is forbidden by the file itself to ask anyone."""
+`{controls}` (of a figure, every choice), `{name:this|that}` (each of these).  The file itself forbids the browser to ask anyone."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
+
+import numpy as np
 
 from dino_core.errors import DinoError, RunError
 from lab import modules
@@ -63,7 +65,7 @@ def export(
     """Write views of a run into one HTML file that needs no server, no network, and no Python.
 
     `steps` are the stops of its clock (by default 12 spread by ratio), `layers` and `images` what else is chosen from where a view
-    asks for each by itself; `state` is where the reader begins (step=…, image=…, patch=…).  Gives the size and what is not in it."""
+    asks for each by itself; `state` is where the reader begins (step=500, image=2).  Gives the size and what is not in it."""
     text, answers, limits = document(views, run, steps=steps, layers=layers, images=images, **state)
     target = Path(file)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -155,8 +157,10 @@ def paths(
             raise ValueError(f"{view.name} records {template!r}; of {{{key}}} nobody knows what it stands for.")
     used = list(dict.fromkeys(key for key, _ in holes))
     for combination in itertools.product(*(choices[key] for key in used)):
-        filled = dict(zip(used, combination))
-        yield re.sub(r"\{(\w+)(?::[^}]*)?\}", lambda match: filled[match.group(1)], template)
+        path = template
+        for key, value in zip(used, combination):
+            path = re.sub(rf"\{{{key}(?::[^}}]*)?\}}", value.replace("\\", r"\\"), path)
+        yield path
 
 
 def settings(view: View) -> list[dict[str, Any]]:
@@ -182,7 +186,7 @@ def spelt(path: str) -> str:
 def _stops(run: Run, steps: Sequence[int] | None) -> list[int]:
     known = run.probes
     if steps is None:
-        return [int(known[i]) for i in curves.log_spaced(known, STOPS)] if len(known) > STOPS else known
+        return [int(known[i]) for i in curves.log_spaced(np.array(known), STOPS)] if len(known) > STOPS else known
     if missing := sorted(set(steps) - set(known)):
         raise RunError(f"{run.path.name} has no pictures at step {missing[0]}. It has: {', '.join(map(str, known))}.")
     return sorted(set(steps))
@@ -190,7 +194,9 @@ def _stops(run: Run, steps: Sequence[int] | None) -> list[int]:
 
 def _limits(run: Run, stops: Sequence[int], layers: Sequence[int]) -> str:
     left = len(run.probes) - len(stops)
-    shown = f"It holds {len(stops)} of {len(run.probes)} checkpoints" if left else f"It holds all {len(stops)} checkpoints"
+    shown = (
+        f"It holds {len(stops)} of {len(run.probes)} checkpoints" if left else f"It holds all {len(stops)} checkpoints"
+    )
     depth = "the last layer" if tuple(layers) == (-1,) else f"layers {', '.join(map(str, layers))}"
     return f"{shown} and, where a view asks for one, {depth}; what needs a network to run is in the lab itself."
 
@@ -226,14 +232,22 @@ def _packed(name: str, content: Any) -> str:
 
 
 def _page(
-    run: Run, views: list[View], order: list[View], scripts: list[modules.Module], start: Any, parts: list[str], limits: str
+    run: Run,
+    views: list[View],
+    order: list[View],
+    scripts: list[modules.Module],
+    start: Any,
+    parts: list[str],
+    limits: str,
 ) -> str:
     said = run.about
     facts = [str(said.get("recipe") or ""), f"{run.status}", f"made by DINO lab. {limits}"]
+    about = html.escape(" · ".join(fact for fact in facts if fact))
     title = f"DINO lab: {run.name}"
     loader = (STATIC / "loader.js").read_text("utf-8").replace("export ", "")
-    code = f"{loader}\nconst MODULES = {_script([asdict(one) for one in scripts])};\nconst START = {_script(start)};\n" + (
-        "const urls = addresses(MODULES);\nimport(urls.onefile).then(({ open }) => open({ ...START, urls }));\n"
+    code = (
+        f"{loader}\nconst MODULES = {_script([asdict(one) for one in scripts])};\nconst START = {_script(start)};\n"
+        + ("const urls = addresses(MODULES);\nimport(urls.onefile).then(({ open }) => open({ ...START, urls }));\n")
     )
     body = "\n".join(_section(view) for view in order if view.page == EVERYWHERE and view.name != "transport")
     body += "\n".join(_laid_out(views))
@@ -251,8 +265,10 @@ def _page(
 </head>
 <body class="one-file">
 <main>
-<header class="lab-view top"><div class="brand"><img src="{modules.picture()}" alt="" width="34" height="34">
-<div><h1>{html.escape(run.name)}</h1><p>{html.escape(" · ".join(fact for fact in facts if fact))}</p></div><span class="quiet"></span></div></header>
+<header class="lab-view top"><div class="brand">
+<img src="{modules.picture()}" alt="" width="34" height="34">
+<div><h1>{html.escape(run.name)}</h1><p>{about}</p></div><span class="quiet"></span>
+</div></header>
 {body}
 <section class="lab-view" data-view="transport"></section>
 <noscript><p>These pictures are drawn by the browser: allow JavaScript for this file. It asks nobody for anything.</p></noscript>
@@ -267,7 +283,12 @@ def _page(
 
 def _script(value: Any) -> str:
     """JSON that may stand in a script: nothing in it can end the element."""
-    return json.dumps(value, ensure_ascii=False).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return (
+        json.dumps(value, ensure_ascii=False)
+        .replace("<", "\\u003c")
+        .replace("\u2028", "\\u2028")
+        .replace("\u2029", "\\u2029")
+    )
 
 
 def _section(view: View) -> str:
