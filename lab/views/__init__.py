@@ -72,7 +72,7 @@ class View:
     controls: dict[str, Any] = field(default_factory=dict)
     """Of a figure: each keyword argument's kind, choices and default."""
     records: list[str] = field(default_factory=list)
-    """What it asks for, for hosts that can't compute: paths with `{run}`, `{step}`, `{last}`, `{name:this|that}` (`lab.onefile`)."""
+    """What it asks for, for hosts that can't compute: paths with `{run}`, `{step}`, `{name:this|that}` (`lab.onefile`)."""
     films: bool = False
     """Whether Python can draw it at any step (`lab.stills`), for films and where no script runs."""
 

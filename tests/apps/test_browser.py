@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lab.analysis import attention, similarity
+from tests.apps import conftest
 from tests.apps.growing import Growing
 from tests.apps.served import serving
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.browser
 
 GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
 EVIL = "<img src=x onerror=document.title='owned'>"
+browser = conftest.browser  # for files that take all of this from here
 SLOW = 60_000
 """Milliseconds that something may take on a busy machine before it counts as broken."""
 
