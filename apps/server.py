@@ -141,7 +141,7 @@ def build(
         yield
         if telling:
             telling.stop()
-        house.worker.close()
+        house.close()
 
     app = FastAPI(title="DINO lab", docs_url=None, redoc_url=None, openapi_url=None, lifespan=living)
     app.state.house = house

@@ -48,6 +48,12 @@ class House:
     more: dict[str, Any] = field(default_factory=dict)
     """What views keep between questions, by a name of theirs."""
 
+    def close(self) -> None:
+        """End the processes that were started for answers."""
+        for one in (self.worker, *self.more.values()):
+            if callable(close := getattr(one, "close", None)):
+                close()
+
     def ask(self, path: str, values: Mapping[str, str] | None = None) -> Reply:
         """The reply to a question; `Unanswered` for one that nobody knows."""
         return _reply(self, "ask", path, values or {}, ())

@@ -108,6 +108,14 @@ class Follower:
             self._refresh()
             return self._diagnosis()
 
+    def value(self, name: str, step: int) -> float | None:
+        """A metric as last logged at or before a step; None where it was not."""
+        with self._lock:
+            self._refresh()
+            curve = self.curves.get(name)
+            at = bisect_right(curve.steps, step) if curve is not None else 0
+            return None if curve is None or at == 0 else curve.values[at - 1]
+
     def _refresh(self) -> None:
         if time.monotonic() - self._read_at < FRESH:
             return

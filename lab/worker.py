@@ -33,8 +33,8 @@ PATIENCE = 180.0
 class Worker:
     """One torch process, at most; started when needed."""
 
-    def __init__(self, idle: float = IDLE) -> None:
-        self.idle = idle
+    def __init__(self, idle: float = IDLE, patience: float = PATIENCE) -> None:
+        self.idle, self.patience = idle, patience
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
@@ -98,7 +98,7 @@ class Worker:
         return self._process
 
     def _answer(self, process: subprocess.Popen[str]) -> str:
-        timer = threading.Timer(PATIENCE, process.kill)
+        timer = threading.Timer(self.patience, process.kill)
         timer.start()
         try:
             assert process.stdout is not None
@@ -162,6 +162,9 @@ DOES = {
     "attention": "lab.worker:kept_attention",
     "look": "lab.eyes:look",
     "stages": "lab.stages:computed",
+    "pictures": "lab.seeing:pictures",
+    "crowd": "lab.seeing:crowd",
+    "layout": "lab.layouts:layout",
 }
 """What may be asked for, and the function that answers: question in, answer out, both of them JSON."""
 

@@ -1,0 +1,115 @@
+"""Many images of a run's data set through one of its checkpoints: the torch end of `lab.crowd`, called in the worker's process.
+
+Axes: M images, S side in pixels, D features, K prototypes, N patches."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from dino_core.data.sources import open_source
+from dino_core.evaluation.images import LabelledImages, normalised, read_images
+from dino_core.model.teacher import load_teacher
+from lab import background, cache
+from lab.analysis import prototypes
+from lab.crowd import PATCHES, THUMBNAIL, TOP
+from lab.run import Run
+
+CHUNK = 16
+"""Images in one forward pass."""
+MOST_COMPARED = 4096
+"""Prototypes that are all compared with each other; of more, those that some image of the crowd names."""
+
+
+@lru_cache(maxsize=1)
+def images_of(run: str, count: int) -> LabelledImages:
+    """The same images whenever asked: drawn from the training images of the run, at the size of its probes."""
+    found = Run(run)
+    return read_images(open_source(found.config.data), count, found.probe_images.images.shape[-1])
+
+
+def pictures(question: dict[str, Any]) -> dict[str, Any]:
+    """Small pictures and labels."""
+    entry = Path(question["entry"])
+    background.tell(entry, 0.0, "reading images of the data set")
+    read = images_of(question["run"], question["count"])
+    side = min(THUMBNAIL, read.images.shape[-1])
+    small = [
+        np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
+        for image in read.images.permute(0, 2, 3, 1).numpy()
+    ]
+    cache.store(entry, {"images": np.stack(small), "labels": read.labels.numpy().astype(np.int32)})
+    return {}
+
+
+@torch.inference_mode()
+def crowd(question: dict[str, Any]) -> dict[str, Any]:
+    """What a checkpoint's teacher says about the images; `told` says which of it is kept."""
+    entry, run = Path(question["entry"]), Run(question["run"])
+    background.tell(entry, 0.0, "reading images of the data set")
+    read = images_of(question["run"], question["count"])
+    folder = run.checkpoint_folder(question["step"])
+    network, crops = load_teacher(folder), run.config.crops
+    centres = _centres(folder) if question["centred"] else {}
+    parts: list[dict[str, np.ndarray]] = []
+    for chunk in read.images.split(CHUNK):
+        seen = network.backbone(normalised(chunk, crops.mean, crops.std, torch.device("cpu")))
+        logits = network.head(seen.cls).float().numpy()
+        own = None if network.patch_head is None else network.patch_head(seen.patches).float().numpy()
+        part = told(
+            seen.cls.float().numpy(), seen.patches.float().numpy(), logits, own, question["temperature"], centres
+        )
+        parts.append(part)
+        done = sum(len(p["cls"]) for p in parts)
+        background.tell(entry, done / len(read.images), f"step {question['step']}: image {done} of {len(read.images)}")
+    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    directions = network.head.prototypes.directions.detach().float().numpy()
+    cache.store(entry, {**whole, **_duplicates(directions, whole["top"]), "grid": np.array(seen.grid, np.int32)})
+    return {}
+
+
+def told(
+    cls: np.ndarray,
+    patches: np.ndarray,
+    logits: np.ndarray,
+    own: np.ndarray | None,
+    temperature: float,
+    centres: dict[str, Any],
+) -> dict[str, np.ndarray]:
+    """Of some images: `cls` (M D), some `patches` (M P D) at `places` (M P), the first prototypes of each answer (`top` and
+    `probability`, M 5), its `entropy`, and with a patch head each patch's first (`patch_top`, `patch_probability`, M N)."""
+    answer = prototypes.answers(logits, temperature, centres.get("centre"))
+    first = np.argsort(-answer, axis=-1, kind="stable")[:, :TOP]
+    count = patches.shape[1]
+    places = np.linspace(0, count - 1, 2 * min(PATCHES, count) + 1).astype(int)[1::2]
+    found = {
+        "cls": cls.astype(np.float16), "patches": patches[:, places].astype(np.float16),
+        "places": np.tile(places.astype(np.int32), (len(cls), 1)), "top": first.astype(np.int32),
+        "probability": np.take_along_axis(answer, first, axis=-1).astype(np.float32),
+        "entropy": prototypes.entropy(answer).astype(np.float32),
+    }  # fmt: skip
+    if own is not None:
+        answer = prototypes.answers(own, temperature, centres.get("patch_centre"))
+        found |= {
+            "patch_top": answer.argmax(-1).astype(np.int32),
+            "patch_probability": answer.max(-1).astype(np.float32),
+        }
+    return found
+
+
+def _centres(folder: Path) -> dict[str, np.ndarray]:
+    from lab.crowd import centres
+
+    return centres(folder)
+
+
+def _duplicates(directions: np.ndarray, top: np.ndarray) -> dict[str, np.ndarray]:
+    chosen = np.arange(len(directions)) if len(directions) <= MOST_COMPARED else np.unique(top[:, 0])
+    pairs, cosines = prototypes.duplicates(directions[chosen])
+    twins = np.asarray(chosen[pairs], np.int32).reshape(-1, 2)
+    return {"twins": twins, "twin_cosine": np.asarray(cosines, np.float32)}
