@@ -95,8 +95,7 @@ def question(run: Run, step: int, count: int) -> dict[str, Any]:
 def seen(house: House, run: Run, step: int, count: int) -> Seen | Waiting:
     """What the teacher said of each image (`lab.seeing.told`), at a probe or a checkpoint."""
     if count == 0:
-        probe = run.probe(step)
-        return _of_probe_answers(str(probe.file), stamp(probe.file), temperature(run, step), *_centre_before(run, step))
+        return _of_probe_answers(run, step)
     asked = question(run, step, count)
     return background(house).get(Path(asked["entry"]), asked)
 
@@ -119,19 +118,42 @@ def centres(folder: Path) -> Seen:
         return {said: np.asarray(tensors.get_tensor(name)) for name, said in names.items() if name in tensors.keys()}  # noqa: SIM118
 
 
-def _centre_before(run: Run, step: int) -> tuple[str, str]:
-    """The checkpoint whose centre holds at a step, and when it was written; nothing where none applies."""
-    before = [checkpoint for checkpoint in run.checkpoints if checkpoint <= step]
-    if not centred(run) or not before:
-        return "", ""
-    folder = run.checkpoint_folder(before[-1])
-    return str(folder), stamp(folder / "teacher.safetensors")
+def centre_at(run: Run, step: int) -> tuple[np.ndarray | None, bool]:
+    """The centre of the class token's logits (K) at a step, and whether a checkpoint of that step holds it.
+
+    Between two checkpoints it is taken to move straight from one to the other: the last one's alone would make prototypes seem
+    to be born and to die at once when the next checkpoint comes.  None where the objective does not centre."""
+    if not centred(run) or not run.checkpoints:
+        return None, True
+    before = max((stop for stop in run.checkpoints if stop <= step), default=run.checkpoints[0])
+    after = min((stop for stop in run.checkpoints if stop >= step), default=run.checkpoints[-1])
+    folders = [run.checkpoint_folder(stop) for stop in (before, after)]
+    first, last = (_centre(str(folder), stamp(folder / "teacher.safetensors")) for folder in folders)
+    if first is None or last is None:
+        return None, True
+    share = (step - before) / (after - before) if before < step < after else 0.0
+    return (1 - share) * first + share * last, step in run.checkpoints
+
+
+@lru_cache(maxsize=128)
+def _centre(folder: str, since: str) -> np.ndarray | None:
+    found = centres(Path(folder)).get("centre")
+    return None if found is None else found.astype(np.float64)
+
+
+def _of_probe_answers(run: Run, step: int) -> Seen:
+    probe = run.probe(step)
+    centre, _ = centre_at(run, step)
+    print_ = "" if centre is None else centre.astype(np.float32).tobytes()
+    return _probe_answers(str(probe.file), stamp(probe.file), temperature(run, step), print_)
 
 
 @lru_cache(maxsize=64)
-def _of_probe_answers(file: str, at: str, heat: float, folder: str, since: str) -> Seen:
+def _probe_answers(file: str, at: str, heat: float, centre: bytes | str) -> Seen:
     probe = Probe(Path(file))
-    answer = prototypes.answers(probe.logits, heat, centres(Path(folder)).get("centre") if folder else None)
+    answer = prototypes.answers(
+        probe.logits, heat, np.frombuffer(centre, np.float32) if isinstance(centre, bytes) else None
+    )
     first = np.argsort(-answer, axis=-1, kind="stable")[:, :TOP]
     return {
         **of_probe(Path(file)), "top": first.astype(np.int32), "entropy": prototypes.entropy(answer).astype(np.float32),

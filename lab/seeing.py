@@ -87,7 +87,7 @@ def told(
     first = np.argsort(-answer, axis=-1, kind="stable")[:, :TOP]
     count = patches.shape[1]
     places = np.linspace(0, count - 1, 2 * min(PATCHES, count) + 1).astype(int)[1::2]
-    found = {
+    found: dict[str, np.ndarray] = {
         "cls": cls.astype(np.float16), "patches": patches[:, places].astype(np.float16),
         "places": np.tile(places.astype(np.int32), (len(cls), 1)), "top": first.astype(np.int32),
         "probability": np.take_along_axis(answer, first, axis=-1).astype(np.float32),

@@ -70,15 +70,18 @@ export function mount(element, host) {
       const base = { of, run, stop, count, tokens, pictures, answers, classes: track.head.classes ?? [], vectors: null, key: `${of} ${stop}` };
       const quick = method === "pca" || !(shown?.of === of && shown.method === method);
       if (quick) show({ ...base, method: "pca", layout: first });
-      const vectors = ask(path(`${stop}/vectors`, `&tokens=${tokens}`), current);
+      ask(path(`${stop}/vectors`, `&tokens=${tokens}`), current).then((rows) => {
+        if (!rows || now !== asked) return;
+        base.vectors = shown.vectors = rows.tensors;
+        gallery();
+        if (host.get("colour") === "neighbours") paint();
+      }, (error) => console.warn(error.message));
       if (method !== "pca") {
         const found = await ask(layout(method), current, tell);
         if (!found || now !== asked) return;
         show({ ...base, method, layout: found });
       }
       status.textContent = "";
-      const rows = await vectors;
-      if (rows && now === asked) { shown.vectors = rows.tensors; gallery(); if (host.get("colour") === "neighbours") paint(); }
       ahead(path, tokens, method);
     } catch (error) {
       if (now !== asked) return;

@@ -144,6 +144,7 @@ def one_image(house: House, run: str, image: int = 0) -> Reply:
             "steps": steps, "prototypes": chosen.tolist(), "shares": shares.round(5).tolist(), "count": answer.shape[1],
             "rest": (1 - shares.sum(axis=1)).round(5).tolist(), "entropy": prototypes.entropy(answer).round(4).tolist(),
             "temperature": [crowd.temperature(found, step) for step in steps], "centred": crowd.centred(found),
+            "exact": all(crowd.centre_at(found, step)[1] for step in steps),
         }  # fmt: skip
 
     return Reply(made, f"{run} {image} {stamp(*(found.probe(step).file for step in steps))} {found.checkpoints}")
@@ -158,11 +159,11 @@ def _answer(house: House, run: Run, step: int, image: int) -> np.ndarray:
 
 
 @answers("run/{run}/prototypes/history")
-def history(house: House, run: str, count: int = 0) -> Reply:
+def history(house: House, run: str, until: int, count: int = 0) -> Reply:
     """How many prototypes are first for some image at each stop, and how many were born and died since the stop before."""
     found = house.shelf.run(run)
     crowd.checked(house, found, count)
-    stops = found.probes if count == 0 else found.checkpoints
+    stops = [stop for stop in (found.probes if count == 0 else found.checkpoints) if stop <= until]
     if not stops:
         raise RunError(f"{found.path} has no {'probe' if count == 0 else 'checkpoint'} yet.")
     each = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from lab.analysis import gram, similarity
+from lab.analysis import gram, layout, similarity
 from lab.run import Run
 from tests.apps.growing import GRID, Growing
 from tests.apps.served import serving
@@ -147,3 +147,139 @@ def test_the_clock_and_the_anchor_move_the_matrices_and_the_curves(watched: Watc
     refused = [error for error in watched.errors if "404" in error]
     assert len(refused) == 1, "the browser notes what the lab refused"
     watched.errors.clear()
+
+
+def test_the_browsers_points_are_pythons(watched: Watched) -> None:
+    random = np.random.default_rng(6)
+    xy, rows = random.normal(size=(300, 2)), random.normal(size=(40, 12))
+    integers, scale = similarity.quantised(rows)
+    polygon = [[-0.8, -0.5], [0.9, -0.7], [0.1, 0.0], [0.7, 0.8], [-0.6, 0.6]]
+    queries = random.normal(size=(50, 2))
+    found = opened(watched, "embedding").evaluate(
+        """async ({ xy, rows, scale, polygon, queries }) => {
+            const js = await import('/static/lab/points.js'), flat = Float32Array.from(xy), index = js.gridIndex(flat);
+            return { inside: [...js.inside(flat, polygon)],
+                near: js.nearestRows(Int8Array.from(rows), Float32Array.from(scale), 12, 7, 5),
+                under: queries.map(([x, y]) => index.nearest(x, y, 0.3)), towards: js.towards(flat, 11, 1, 0) };
+        }""",
+        {
+            "xy": xy.reshape(-1).tolist(), "rows": integers.reshape(-1).tolist(), "scale": scale.tolist(), "polygon": polygon,
+            "queries": queries.tolist(),
+        },
+    )  # fmt: skip
+    assert np.array(found["inside"], bool).tolist() == layout.inside(xy, np.array(polygon)).tolist()
+    nearest, cosines = layout.neighbours(integers * scale[:, None], 5)
+    assert [one["index"] for one in found["near"]] == nearest[7].tolist()
+    assert [one["cosine"] for one in found["near"]] == pytest.approx(cosines[7], abs=0.02)
+    for query, under in zip(queries, found["under"], strict=True):
+        distances = np.linalg.norm(xy - query, axis=1)
+        assert under == (int(distances.argmin()) if distances.min() < 0.3 else None)
+    step = xy[found["towards"]] - xy[11]
+    assert step[0] >= abs(step[1])
+
+
+def test_points_are_drawn_where_the_layout_puts_them_and_move_with_the_clock(watched: Watched, lab: Lab) -> None:
+    page = opened(watched, "embedding", points="patches")
+    watched.wait("document.querySelector('[data-view=embedding]').innerText.includes('96 points, PCA')")
+    run = Run(lab.growing.path)
+    dark = page.evaluate(
+        """() => { const c = document.querySelector('canvas.scatter');
+            const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
+            return data.filter((v, i) => i % 4 === 3 && v === 255).length; }"""
+    )
+    assert dark > 96 * 9, "every point takes some pixels"
+    expected = layout.principal(run.probe(100).patches.astype(float).reshape(96, -1))
+    drawn = page.evaluate(
+        f"""import('/static/lab/page.js').then(async ({{ host }}) => {{
+            const found = await host.ask('run/{lab.ids["growing"]}/crowd/100/layout?anchor=100&tokens=patches');
+            return [...found.tensors.xy.data]; }})"""
+    )
+    assert np.reshape(drawn, (96, 2)) == pytest.approx(expected, abs=1e-3)
+    page.keyboard.press("[")
+    watched.wait("document.querySelector('.transport .at').textContent.includes('step 50')")
+    watched.wait("document.querySelector('[data-view=embedding]').innerText.includes('turned to match step 100')")
+
+
+def test_a_line_around_points_gives_a_gallery_and_a_click_the_neighbours(watched: Watched) -> None:
+    page = watched.page
+    canvas = page.locator("canvas.scatter")
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    corners = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98)]
+    page.keyboard.down("Shift")
+    page.mouse.move(box["x"] + 0.02 * box["width"], box["y"] + 0.02 * box["height"])
+    page.mouse.down()
+    for x, y in corners[1:]:
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    page.get_by_text("96 points inside the line").wait_for()
+    canvas.focus()
+    page.keyboard.press("Escape")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Nearest neighbours").wait_for()
+    assert "spot=0" in page.url
+    watched.wait("document.querySelectorAll('.embedding-side .shot').length === 13")
+    page.get_by_label("entropy").check(force=True)
+    page.get_by_text("ln K =").first.wait_for()
+
+
+def test_fifty_thousand_points_are_drawn_and_found_under_the_pointer(watched: Watched) -> None:
+    found = watched.page.evaluate(
+        """async () => {
+            const { scatter } = await import('/static/lab/scatter.js'), count = 50000, hovered = [];
+            const xy = Float32Array.from({ length: 2 * count }, (_, i) => Math.sin(i * 12.9898) * (1 + (i % 7)));
+            const plot = scatter({ hover: (p) => hovered.push(p) }, 'made');
+            plot.canvas.style.cssText = 'position:fixed;inset:0;width:800px;height:600px;z-index:99';
+            document.querySelector('[data-view=embedding]').append(plot.canvas);
+            plot.show({ xy, rgb: new Uint8Array(3 * count).fill(90) });
+            await new Promise((done) => setTimeout(done, 200));
+            const [x, y] = plot.position(4321), box = plot.canvas.getBoundingClientRect(), ratio = plot.canvas.width / box.width;
+            const place = { clientX: box.left + x / ratio, clientY: box.top + y / ratio };
+            plot.canvas.dispatchEvent(new PointerEvent('pointermove', place));
+            const [px, py] = [xy[2 * hovered.at(-1)], xy[2 * hovered.at(-1) + 1]];
+            plot.canvas.remove();
+            return { frames: plot.state.frames.length, off: Math.hypot(px - xy[8642], py - xy[8643]) };
+        }"""
+    )
+    assert found["frames"] >= 1
+    assert found["off"] < 0.02, "the point under the pointer, or one on top of it"
+
+
+def test_prototypes_show_their_images_and_an_answer_goes_through_training(watched: Watched, lab: Lab) -> None:
+    page = opened(watched, "prototypes", run="run_v1")
+    rows = page.locator("[data-view=prototypes] .prototype-row")
+    rows.first.wait_for()
+    answer = json.load(urllib.request.urlopen(f"{lab.address}/api/run/{lab.ids['run_v1']}/prototypes/image?image=0"))
+    best = int(np.argmax(answer["shares"][-1]))
+    watched.wait(
+        f"document.querySelector('[data-view=drift]').innerText.includes('prototype {answer['prototypes'][best]} has')"
+    )
+    assert f"{100 * answer['shares'][-1][best]:.0f} %" in page.locator("[data-view=drift]").inner_text()
+    page.locator("[data-view=prototypes] .shot").first.click()
+    page.get_by_label("duplicates").check(force=True)
+    page.get_by_text("Duplicates are read off a checkpoint's weights").wait_for()
+    page.locator("[data-view=births]").scroll_into_view_if_needed()
+    watched.wait(
+        "[...document.querySelectorAll('[data-view=births] .plot')].some((p) => p.data?.some((t) => t.name === 'born'))"
+    )
+    born = page.evaluate(
+        "[...document.querySelectorAll('[data-view=births] .plot')].flatMap((p) => p.data ?? []).find((t) => t.name === 'born').y"
+    )
+    history = json.load(
+        urllib.request.urlopen(f"{lab.address}/api/run/{lab.ids['run_v1']}/prototypes/history?count=0&until=500")
+    )
+    assert born == history["born"][1:]
+
+
+def test_images_of_the_data_set_come_from_a_worker_which_says_how_far_it_is(watched: Watched) -> None:
+    page = watched.page
+    page.locator("[data-view=prototypes] select").select_option("300")
+    watched.wait("document.querySelector('[data-view=prototypes] .embedding-status').textContent.includes('%')")
+    watched.wait(
+        "document.querySelector('[data-view=prototypes]').innerText.includes('of 64 images')", 120_000
+    )  # all it has
+    page.get_by_label("most used").check(force=True)
+    page.locator("[data-view=prototypes] .prototype-row .shot").first.wait_for()

@@ -1,0 +1,126 @@
+/* view
+{
+  "page": "prototypes",
+  "place": 20,
+  "half": true,
+  "title": "Where one image's answer goes",
+  "shows": "The teacher's answer for the chosen probe image through training: a row a prototype (those that ever lead), a column a checkpoint, bright for a large share.",
+  "look": "A bright row that lasts: the network has made up its mind. Rows that take turns: prototypes are still being born. Evenly dark to the end: the answer says nothing.",
+  "needs": "probes with logits"
+}
+*/
+// The distribution over prototypes of one probe image, through all stops of the run.
+
+import { card, h, number, percent, toggle } from "./dom.js";
+import { RAMPS, RAMP_CSS } from "./maps.js";
+import { strip, tile } from "./tiles.js";
+
+const LEFT = 46, BELOW = 34, ABOVE = 44, RIGHT = 8; // CSS pixels around the cells
+
+export function mount(element, host) {
+  host.keep({ prototype: -1 });
+  const body = card(element, host.about), images = strip(host);
+  const canvas = tile(draw, { tabindex: 0, class: "drift", "aria-label": "Shares of prototypes through training; arrow keys go from checkpoint to checkpoint" });
+  const words = h("p", { class: "hint", role: "status" }), about = h("p", { class: "hint" });
+  const brightest = h("span", {}, "100 %"), stretch = toggle("brighter", false, (on) => { stretched = on; canvas.paint(); }, "The brightest colour is the largest share there is, so that answers which name no prototype show what little they say");
+  let stretched = false;
+  body.append(images, h("div", { class: "controls under" }, stretch, h("span", { class: "scale" }, "share 0 %", h("i", { style: `background:${RAMP_CSS.cividis}` }), brightest)), canvas, words, about);
+  let shown = null, asked = 0, over = null;
+  host.on(["run", "image"], load);
+  host.on("data", () => { if (!shown || host.stops().length !== shown.steps.length) load(); });
+  host.on(["stop", "prototype", "theme"], () => { canvas.paint(); summary(); });
+  load();
+
+  async function load() {
+    const track = host.run();
+    if (!track || !host.stops().length) { words.textContent = track ? "The first answers come with the first probes." : ""; return; }
+    const now = ++asked, run = host.get("run");
+    try {
+      const probe = await host.tensors("images");
+      const image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
+      const found = await host.ask(`run/${run}/prototypes/image?image=${image}`);
+      if (now !== asked) return;
+      images.fill(probe.tensors.images, probe.tensors.labels, track.head.classes);
+      shown = { ...found, image };
+      about.textContent = `${shown.prototypes.length} of ${shown.count} prototypes; the others together have the rest. ${!found.centred ? "" : found.exact ? "Centred as in training. " : "Centred; between checkpoints that were kept, the centre is interpolated. "}Line: entropy over ln K = ${number(Math.log(shown.count))} nats.`;
+      canvas.paint();
+      summary();
+    } catch (error) {
+      if (now === asked) { shown = null; canvas.paint(); words.textContent = error.message; }
+    }
+  }
+
+  function summary() {
+    if (!shown) return;
+    const at = column(), row = shown.shares[at], best = row.indexOf(Math.max(...row));
+    words.textContent = over ?? `Step ${number(shown.steps[at])}: prototype ${shown.prototypes[best]} has ${percent(row[best], 0)} of image ${shown.image + 1}'s answer; entropy ${number(shown.entropy[at])} nats.`;
+  }
+
+  const column = () => Math.max(0, shown.steps.indexOf(host.stop()));
+
+  const geometry = (size) => {
+    const ratio = size / canvas.clientWidth, [left, top] = [LEFT * ratio, ABOVE * ratio];
+    return { ratio, left, top, wide: (size - left - RIGHT * ratio) / shown.steps.length, tall: (size - top - BELOW * ratio) / shown.prototypes.length };
+  };
+
+  function draw(context, size) {
+    if (!shown) return;
+    const { ratio, left, top, wide, tall } = geometry(size), css = (name) => getComputedStyle(element).getPropertyValue(`--${name}`).trim();
+    const table = RAMPS.cividis, bottom = top + tall * shown.prototypes.length;
+    const most = stretched ? Math.max(...shown.shares.flat(), 1e-9) : 1;
+    brightest.textContent = percent(most, most < 0.1 ? 1 : 0);
+    shown.shares.forEach((row, s) => row.forEach((share, p) => {
+      const at = 3 * Math.round(255 * Math.min(Math.max(share / most, 0), 1));
+      context.fillStyle = `rgb(${table[at]}, ${table[at + 1]}, ${table[at + 2]})`;
+      context.fillRect(left + s * wide, top + p * tall, Math.ceil(wide) - (wide > 6 ? 1 : 0), Math.ceil(tall) - (tall > 6 ? 1 : 0));
+    }));
+    context.font = `${11 * ratio}px system-ui, sans-serif`;
+    context.textBaseline = "middle";
+    shown.prototypes.forEach((prototype, p) => {
+      context.fillStyle = css(prototype === host.get("prototype") ? "red" : "muted");
+      context.textAlign = "right";
+      context.fillText(String(prototype), left - 6 * ratio, top + (p + 0.5) * tall);
+    });
+    context.fillStyle = css("muted");
+    context.textAlign = "center";
+    const every = Math.ceil(shown.steps.length / Math.max(2, Math.floor(canvas.clientWidth / 70)));
+    shown.steps.forEach((step, s) => { if (s % every === 0) context.fillText(number(step), left + (s + 0.5) * wide, bottom + 10 * ratio); });
+    context.fillText("training step (each checkpoint one column)", left + (wide * shown.steps.length) / 2, bottom + 25 * ratio);
+    context.textAlign = "left";
+    context.fillText("entropy / ln K", left, 7 * ratio);
+    context.fillText("prototype", 2 * ratio, top - 8 * ratio);
+    context.strokeStyle = css("orange");
+    context.lineWidth = 2 * ratio;
+    context.beginPath();
+    shown.entropy.forEach((entropy, s) => context.lineTo(left + (s + 0.5) * wide, top - 6 * ratio - (entropy / Math.log(shown.count)) * 24 * ratio));
+    context.stroke();
+    const now = left + column() * wide;
+    context.strokeStyle = css("ink");
+    context.strokeRect(now, top - 34 * ratio, wide, bottom - top + 34 * ratio);
+  }
+
+  function cell(event) {
+    const box = canvas.getBoundingClientRect(), { left, top, wide, tall } = geometry(box.width);
+    const s = Math.floor((event.clientX - box.left - left) / wide), p = Math.floor((event.clientY - box.top - top) / tall);
+    return s >= 0 && s < shown.steps.length ? [s, p >= 0 && p < shown.prototypes.length ? p : null] : null;
+  }
+  canvas.addEventListener("pointermove", (event) => {
+    const found = shown && cell(event);
+    over = found && found[1] !== null ? `Step ${number(shown.steps[found[0]])}, prototype ${shown.prototypes[found[1]]}: ${percent(shown.shares[found[0]][found[1]])} of the answer.` : null;
+    summary();
+  });
+  canvas.addEventListener("pointerleave", () => { over = null; summary(); });
+  canvas.addEventListener("click", (event) => {
+    const found = shown && cell(event);
+    if (!found) return;
+    host.seek(shown.steps[found[0]]);
+    if (found[1] !== null) host.set({ prototype: shown.prototypes[found[1]] });
+  });
+  canvas.addEventListener("keydown", (event) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!by || !shown) return;
+    event.preventDefault();
+    event.stopPropagation();
+    host.seek(shown.steps[Math.min(Math.max(column() + by, 0), shown.steps.length - 1)]);
+  });
+}

@@ -1,0 +1,127 @@
+/* view
+{
+  "page": "prototypes",
+  "place": 10,
+  "title": "What prototypes fire on",
+  "shows": "For each prototype, the images (or patches) whose answer it leads with the greatest share. The teacher's answer is centred and sharpened as in training.",
+  "look": "One kind of thing in a row: the prototype stands for it, though no label was used. The same images under two prototypes: duplicates. In a collapse one row takes everything.",
+  "needs": "probes with logits; for more images a checkpoint and the run's data set; a patch head for patches"
+}
+*/
+// Galleries of prototypes: the most used, the rarest, and pairs whose directions are nearly one.
+
+import { card, choice, h, number, percent, refill } from "./dom.js";
+import { COUNTS, counted, doing, patient } from "./crowd.js";
+import { drawOutline, drawPicture, forget, picture, tile } from "./tiles.js";
+
+const ROWS = 12, SHOTS = 9;
+
+export function mount(element, host) {
+  host.keep({ crowd: 0, prototypesOf: "images", prototypesBy: "most", prototype: -1 });
+  const select = h("select", { "aria-label": "Images", onchange: () => host.set({ crowd: Number(select.value), spot: -1 }) },
+    Object.entries(COUNTS).map(([value, text]) => h("option", { value }, text)));
+  const body = card(element, {
+    ...host.about,
+    controls: [choice("Prototypes", { most: "most used", rare: "rarest", twins: "duplicates" }, host.get("prototypesBy"), (prototypesBy) => host.set({ prototypesBy })),
+      choice("Of", { images: "images", patches: "patches" }, host.get("prototypesOf"), (prototypesOf) => host.set({ prototypesOf })),
+      h("label", { class: "labelled" }, "images ", select)],
+  });
+  const status = h("p", { class: "hint embedding-status", role: "status" }), about = h("p", { class: "hint" }), list = h("ol", { class: "prototype-rows" });
+  body.append(about, status, list);
+  const ask = patient(host);
+  let asked = 0, shown = null;
+  host.on(["stop", "run", "crowd"], load);
+  host.on(["prototypesOf", "prototypesBy", "prototype"], fill);
+  host.on("data", () => { if (!shown) load(); });
+  load();
+
+  async function load() {
+    const track = host.run(), stop = host.stop(), run = host.get("run"), count = host.get("crowd");
+    select.value = String(count);
+    if (!track || stop === null) { status.textContent = track ? "The first answers come with the first probes." : ""; return; }
+    const now = ++asked, current = () => now === asked && host.shown();
+    const tell = (sentence, share) => { if (now === asked) status.textContent = doing(sentence, share); };
+    try {
+      const pictures = await ask(`run/${run}/crowd/pictures?count=${count}`, current, tell);
+      const answers = pictures && await ask(`run/${run}/crowd/${stop}/answers?count=${count}`, current, tell);
+      if (!answers || now !== asked) return;
+      status.textContent = "";
+      shown = { key: `${run} ${answers.said.step} ${count}`, stop, images: pictures.tensors.images, labels: pictures.tensors.labels.data, classes: track.head.classes ?? [], ...answers.tensors, said: answers.said };
+      fill();
+    } catch (error) {
+      if (now !== asked) return;
+      shown = null;
+      forget(list);
+      refill(list, "", () => []);
+      status.textContent = error.message;
+    }
+  }
+
+  /** For each prototype that leads somewhere: where, the greatest share first → Map(prototype → [{ image, place, share }]). */
+  function led() {
+    const patches = host.get("prototypesOf") === "patches", found = new Map();
+    const add = (prototype, one) => { if (!found.has(prototype)) found.set(prototype, []); found.get(prototype).push(one); };
+    if (patches) {
+      const [images, count] = shown.patch_top.shape;
+      for (let i = 0; i < images; i++) for (let n = 0; n < count; n++) add(shown.patch_top.data[i * count + n], { image: i, place: n, share: shown.patch_probability.data[i * count + n] });
+    } else {
+      const [images, kept] = shown.top.shape;
+      for (let i = 0; i < images; i++) add(shown.top.data[i * kept], { image: i, place: null, share: shown.probability.data[i * kept] });
+    }
+    for (const ones of found.values()) ones.sort((a, b) => b.share - a.share);
+    return found;
+  }
+
+  function fill() {
+    if (!shown) return;
+    const of = host.get("prototypesOf"), by = host.get("prototypesBy");
+    const problem = of === "patches" && !shown.patch_top
+      ? host.get("crowd") === 0 ? "Patches of probe images have no stored answers: choose images of the data set, which a worker shows to the checkpoint." : "This run has no patch head: its prototypes answer for images only."
+      : by === "twins" && (of === "patches" || !shown.twins)
+        ? of === "patches" ? "Duplicates are compared for the prototypes of images." : "Duplicates are read off a checkpoint's weights: choose images of the data set." : null;
+    status.textContent = problem ?? "";
+    if (problem) { forget(list); refill(list, problem, () => []); about.textContent = ""; return; }
+    const found = led(), total = of === "patches" ? shown.said.patch_prototypes : shown.said.prototypes;
+    const many = of === "patches" ? shown.patch_top.data.length : shown.top.shape[0];
+    const order = [...found].sort((a, b) => b[1].length - a[1].length || a[0] - b[0]).map(([prototype]) => prototype);
+    const rows = by === "twins" ? twins() : (by === "most" ? order : order.toReversed()).slice(0, ROWS).map((prototype) => ({ prototypes: [prototype] }));
+    const at = shown.said.step === shown.stop ? "" : ` as the last checkpoint before (step ${number(shown.said.step)}) sees them`;
+    about.textContent = `${found.size} of ${total ?? "?"} prototypes lead for some of ${number(many)} ${of}${at}; the others are dead for these. Answers: ${shown.said.centred ? "centred, " : ""}temperature ${number(shown.said.temperature)}.`;
+    const key = `${shown.key} ${of} ${by} ${host.get("prototype")}`;
+    if (list.dataset.key !== key) forget(list);
+    refill(list, key, () => rows.map((row) => oneRow(row, found, many)));
+    if (!rows.length) status.textContent = "No two prototypes are alike by a cosine of 0.5 or more.";
+  }
+
+  const twins = () => Array.from({ length: Math.min(ROWS, shown.twin_cosine.data.length) }, (_, i) =>
+    ({ prototypes: [shown.twins.data[2 * i], shown.twins.data[2 * i + 1]], cosine: shown.twin_cosine.data[i] }));
+
+  function oneRow({ prototypes, cosine }, found, many) {
+    return h("li", { class: "prototype-row", "aria-current": prototypes.includes(host.get("prototype")) ? "true" : null },
+      cosine === undefined ? null : h("p", { class: "hint" }, `cosine ${number(cosine, 3)}${cosine > 0.95 ? ": duplicates" : ""}`),
+      prototypes.map((prototype) => {
+        const ones = found.get(prototype) ?? [], labels = counted(ones.map(({ image }) => shown.labels[image])).filter(([label]) => label >= 0);
+        const kind = labels.length ? `${shown.classes[labels[0][0]] ?? `class ${labels[0][0]}`} ${percent(labels[0][1] / ones.length, 0)}` : "";
+        return h("div", { class: "prototype-one" },
+          h("button", { type: "button", class: "prototype-name", title: "Mark this prototype in the other views", onclick: () => host.set({ prototype: host.get("prototype") === prototype ? -1 : prototype }) },
+            h("b", {}, `prototype ${prototype}`), h("small", {}, ones.length ? `first for ${ones.length} (${percent(ones.length / many)})` : "leads for none"), h("small", {}, kind)),
+          h("div", { class: "prototype-shots" }, ones.slice(0, SHOTS).map(shot)));
+      }));
+  }
+
+  function shot({ image, place, share }) {
+    const name = shown.classes[shown.labels[image]] ?? "", { images, said } = shown;
+    const label = `image ${image + 1}${name ? `, ${name}` : ""}${place === null ? "" : `, patch ${place + 1}`}: share ${percent(share, 0)}`;
+    const canvas = tile((context, size) => {
+      drawPicture(context, size, picture(images, image));
+      if (place === null) return;
+      const mask = new Uint8Array(said.rows * said.columns);
+      mask[place] = 1;
+      drawOutline(context, size, mask, [said.rows, said.columns], { width: 2.4 });
+    }, { "aria-label": label });
+    const small = h("small", {}, percent(share, 0));
+    return host.get("crowd") === 0
+      ? h("button", { type: "button", class: "shot", title: label, onclick: () => host.set({ image, patch: place, pinned: place !== null }) }, canvas, small)
+      : h("div", { class: "shot", title: label }, canvas, small);
+  }
+}
