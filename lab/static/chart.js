@@ -49,7 +49,8 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
     });
   }
 
-  host.on(["data", "theme", "overlay", "run", "xrange"], mark);
+  host.keep({ xaxis: "step" });
+  host.on(["data", "theme", "overlay", "run", "xrange", "xaxis", "notes"], mark);
   host.on("stop", () => made.forEach((one) => one.placeClock()));
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; if (visible) mark(); dirty ||= visible; draw(); }, { rootMargin: "250px" }).observe(frame);
   return { redraw: mark };
@@ -90,7 +91,7 @@ function onePanel(host, { height = 110 }) {
     });
     plot.on("plotly_doubleclick", () => { zoom += 1; host.set({ xrange: null }); draw(now.panel, now.around); });
     plot.on("plotly_afterplot", placeClock);
-    plot.on("plotly_click", (event) => host.seek(event.points[0].x));
+    plot.on("plotly_click", (event) => host.seek(stepAt(host, event.points[0].x)));
     let width = holder.clientWidth, tall = holder.clientHeight;
     new ResizeObserver(() => {
       if (!holder.clientWidth || (holder.clientWidth === width && Math.abs(holder.clientHeight - tall) < 4)) return;
@@ -103,7 +104,7 @@ function onePanel(host, { height = 110 }) {
   function placeClock() {
     const axis = plot._fullLayout?.xaxis, stop = host.stop();
     if (!axis || stop === null) { clock.hidden = true; return; }
-    const at = axis.l2p(stop), { t, h: tall } = plot._fullLayout._size;
+    const at = axis.l2p(clockOf(host.get("xaxis"), host.run())(stop)), { t, h: tall } = plot._fullLayout._size;
     clock.hidden = !(at >= -1 && at <= axis._length + 1);
     clock.style.transform = `translateX(${axis._offset + at}px)`;
     clock.style.top = `${t}px`;
@@ -128,16 +129,17 @@ function onePanel(host, { height = 110 }) {
 
 function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
   const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css);
-  const range = host.get("xrange");
+  const range = host.get("xrange"), kind = AXES[host.get("xaxis")] ? host.get("xaxis") : "step";
+  const at = clockOf(kind, track), atOver = clockOf(kind, over);
   const height = Math.max(holder.clientHeight, 60);
   const layout = {
     height, width: holder.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "x unified",
-    margin: { l: LEFT, r: RIGHT, t: 8, b: lowest ? 36 : 7 }, uirevision: `${host.get("run")} ${zoom}`, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    margin: { l: LEFT, r: RIGHT, t: 8, b: lowest ? 36 : 7 }, uirevision: `${host.get("run")} ${kind} ${zoom}`, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 } },
     shapes: [], annotations: [],
-    xaxis: { title: lowest ? { text: "training step", standoff: 6 } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
-      nticks: holder.clientWidth < 460 ? 5 : 8, hoverformat: ",d", tickformat: "~s", unifiedhovertitle: { text: "step %{x:,d}" },
-      showticklabels: lowest, range: range ? [...range] : [0, furthest(track, over)] },
+    xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 6 } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
+      nticks: holder.clientWidth < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
+      showticklabels: lowest, range: range ? [...range] : [0, furthest(track, over, at, atOver)] },
     yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: panel.range, rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power" },
   };
   for (const line of panel.lines ?? []) {
@@ -153,20 +155,54 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
   }
   for (const event of alarms(track)) {
     const colour = css(severity(event.level) > 1 ? "red" : "orange");
-    layout.shapes.push({ type: "line", yref: "paper", x0: event.since_step, x1: event.since_step, y0: 0, y1: 1, layer: "below", line: { color: colour, width: 1.5, dash: "dot" } });
-    layout.annotations.push({ text: severity(event.level) > 1 ? "◆" : "▲", hovertext: escaped(`since step ${event.since_step}: ${event.sentence ?? event.name}`), x: event.since_step, yref: "paper", y: 0, yanchor: "bottom",
+    layout.shapes.push({ type: "line", yref: "paper", x0: at(event.since_step), x1: at(event.since_step), y0: 0, y1: 1, layer: "below", line: { color: colour, width: 1.5, dash: "dot" } });
+    layout.annotations.push({ text: severity(event.level) > 1 ? "◆" : "▲", hovertext: escaped(`since step ${event.since_step}: ${event.sentence ?? event.name}`), x: at(event.since_step), yref: "paper", y: 0, yanchor: "bottom",
       showarrow: false, font: { size: 12, color: colour } });
   }
-  const traces = panel.curves.flatMap((curve) => (curve.rough && curve.x.length > MANY
+  for (const note of host.get("notes") ?? []) {
+    layout.shapes.push({ type: "line", yref: "paper", x0: at(note.step), x1: at(note.step), y0: 0, y1: 1, layer: "below", line: { color: muted, width: 1, dash: "dot" } });
+    layout.annotations.push({ text: "✎", hovertext: escaped(`step ${note.step}: ${note.text}`), x: at(note.step), yref: "paper", y: 1, yanchor: "top", showarrow: false, font: { size: 12, color: ink } });
+  }
+  const traces = panel.curves.map((curve) => along(curve, kind, at)).flatMap((curve) => (curve.rough && curve.x.length > MANY
     ? [trace({ ...smooth(curve), name: `${curve.name}, mean` }, 1, "skip"), trace({ ...curve, fill: null, thin: true }, 0.35)] : [trace(curve, 1)]));
-  for (const curve of twin?.curves ?? []) {
+  for (const curve of (twin?.curves ?? []).map((one) => along(one, kind, atOver))) {
     if (!curve.faint) traces.push(trace({ ...(curve.rough && curve.x.length > MANY ? smooth(curve) : curve), fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.95));
   }
   return { traces, layout };
 }
 
 /** The last step that any run shown has logged, with a little room for the markers. */
-const furthest = (track, over) => 1.012 * Math.max(10, track.head.step, over?.head.step ?? 0, track.head.probes.at(-1) ?? 0);
+const furthest = (track, over, at, atOver) => 1.012 * Math.max(at(10), at(track.head.step), over ? atOver(over.head.step) : 0, at(track.head.probes.at(-1) ?? 0));
+
+const AXES = {
+  step: { title: "training step", said: "step %{x:,d}", hover: ",d", ticks: "~s" },
+  images: { title: "images seen", said: "%{x:,d} images", hover: ",d", ticks: "~s" },
+  hours: { title: "hours of training", said: "%{x:.3~g} hours", hover: ".3~g", ticks: "~g" },
+};
+
+/** step → place on the axis: the step itself, the images seen by then, or the hours trained, straight between logged steps. */
+export function clockOf(kind, track) {
+  const curve = { images: track?.curves.images, hours: track?.curves.seconds }[kind];
+  const unit = kind === "hours" ? 3600 : 1;
+  if (kind === "images" && !curve?.x.length) return (step) => step * (track?.head.batch_size ?? 1);
+  if (!curve?.x.length) return kind === "hours" ? () => 0 : (step) => step;
+  const { x, y } = curve;
+  return (step) => {
+    let low = 0, high = x.length - 1;
+    if (step <= x[0]) return (x[0] ? (step / x[0]) * y[0] : y[0]) / unit;
+    if (step >= x[high]) return (y[high] + (high ? ((step - x[high]) * (y[high] - y[0])) / (x[high] - x[0]) : 0)) / unit;
+    while (high - low > 1) { const middle = (low + high) >> 1; if (x[middle] <= step) low = middle; else high = middle; }
+    return (y[low] + ((step - x[low]) / (x[high] - x[low])) * (y[high] - y[low])) / unit;
+  };
+}
+
+const along = (curve, kind, at) => (kind === "step" ? curve : { ...curve, x: curve.x.map(at) });
+
+/** The stop nearest to a place on the axis. */
+function stepAt(host, place) {
+  const at = clockOf(host.get("xaxis"), host.run());
+  return host.stops().reduce((best, stop) => (Math.abs(at(stop) - place) < Math.abs(at(best) - place) ? stop : best), host.stops()[0] ?? 0);
+}
 
 /** What was raised, each once, where it began. */
 export function alarms(track) {

@@ -19,6 +19,13 @@ const NAMES = {
 };
 const ICONS = ["healthy", "warning", "alarm"];
 
+/** What shows the evidence: a view of the monitor, and a page of its own. */
+const SHOWN = {
+  exploding: ["schedules", null], uniform_collapse: ["collapse", "objective"], prototype_collapse: ["collapse", "prototypes"], constant_output: ["collapse", "objective"],
+  teacher_equals_student: ["schedules", "objective"], teacher_frozen: ["schedules", "objective"], dimensional_collapse: ["emergence", "embedding"], dense_degradation: ["emergence", "gram"],
+  starved_by_data: ["emergence", null],
+};
+
 export function mount(element, host) {
   element.classList.add("verdict-card", "card");
   const verdict = h("div", { class: "verdict", role: "status" });
@@ -27,6 +34,8 @@ export function mount(element, host) {
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Share of the run that is done" });
   const about = h("p", { class: "about" });
   element.append(h("div", { class: "verdict-side" }, verdict, learnt), h("div", { class: "facts-side" }, bar, facts, about));
+  let pages = [], titles = {};
+  host.ask("views").then((found) => { pages = found.pages; titles = found.views; show(); }, () => {});
   host.on(["data", "run"], show);
   setInterval(seen, 1000);
 
@@ -35,11 +44,11 @@ export function mount(element, host) {
     element.hidden = !track;
     if (!track) return;
     const { head } = track;
-    const { level, children } = said(track);
+    const { level, children } = said(track, links(track.head.diagnosis));
     verdict.parentElement.dataset.level = level;
     const words = learntSoFar(track);
     if (learnt.textContent !== words) learnt.textContent = words;
-    refill(verdict, JSON.stringify([head.diagnosis, head.status, head.step > 0, level]), () => children);
+    refill(verdict, JSON.stringify([head.diagnosis, head.status, head.step > 0, level, pages.length]), () => children);
     bar.value = head.steps ? Math.min(head.step / head.steps, 1) : 0;
     fact("step", "step", `${number(head.step)}${head.steps ? ` of ${number(head.steps)}` : ""}`);
     fact("speed", "images/s", number(head.images_per_second));
@@ -53,6 +62,15 @@ export function mount(element, host) {
       head.parent?.run ? `forked from ${head.parent.run} at step ${head.parent.step}` : null, head.skipped_images ? `${head.skipped_images} images skipped` : null,
     ].filter(Boolean).join(" · ");
     if (about.textContent !== facets) about.textContent = facets;
+  }
+
+  /** Where to look, where there is something to look at. */
+  function links(finding) {
+    const [view, page] = (finding && SHOWN[finding.name]) ?? [];
+    const go = (text, to) => h("button", { type: "button", class: "look-link", onclick: () => host.set(to) }, text);
+    const place = titles[view] && (() => element.getRootNode().querySelector(`[data-view="${view}"]`)?.scrollIntoView({ behavior: "smooth", block: "start" }));
+    const about = pages.find(({ name }) => name === page);
+    return [place ? h("button", { type: "button", class: "look-link", onclick: place }, titles[view].title) : null, about ? go(about.title, { page }) : null].filter(Boolean);
   }
 
   function fact(key, name, value) {
@@ -69,7 +87,7 @@ export function mount(element, host) {
   }
 }
 
-function said({ head, catalogue }) {
+function said({ head, catalogue }, links) {
   const finding = head.diagnosis;
   const ended = { failed: ["alarm", "Failed"], died: ["warning", "Died"] }[head.status];
   const since = finding?.since_step ?? finding?.step;
@@ -83,6 +101,7 @@ function said({ head, catalogue }) {
       h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && level && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
       h("p", { class: "verdict-sentence" }, sentence(finding) ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised.")),
       evidence ? h("p", { class: "verdict-evidence" }, h("b", {}, "Evidence: "), evidence) : null,
+      level && links.length ? h("p", { class: "verdict-evidence" }, h("b", {}, "See it in: "), links.flatMap((link, i) => (i ? [" · ", link] : [link]))) : null,
       finding?.advice ? h("p", { class: "verdict-advice" }, h("b", {}, "What to do: "), finding.advice) : null,
       ended ? h("p", { class: "verdict-ended" }, icon(ended[0]), `${ended[1]}: ${head.status === "died" ? "the process is gone without saying goodbye; dino-lab resume goes on from its last checkpoint." : "see the events below."}`) : null,
     ],

@@ -30,8 +30,8 @@ GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
 class Open:
     """A page of a lab over the golden run and one that has no checkpoint yet."""
 
-    def __init__(self, page: Page, address: str) -> None:
-        self.page, self.address = page, address
+    def __init__(self, page: Page, address: str, young: Growing) -> None:
+        self.page, self.address, self.young = page, address, young
         self.ids = {run["name"]: run["id"] for run in self.json("/api/runs")["runs"]}
         self.errors: list[str] = []
         page.set_default_timeout(SLOW)
@@ -63,7 +63,7 @@ def opened(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     young.probe()
     with serving(root / "runs", root / "cache") as (address, _):
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        yield Open(page, address)
+        yield Open(page, address, young)
         page.close()
     young.writer.close()
 
@@ -233,3 +233,59 @@ def test_a_run_without_a_checkpoint_can_not_be_forked_and_the_form_fits_a_phone(
     page.locator("[data-view=fork] .option").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_curves_run_along_steps_images_or_hours_and_notes_stand_on_them(opened: Open) -> None:
+    page = opened.go(view="monitor", step=200)
+    plot = "document.querySelector('[data-view=loss] .plot')"
+    opened.wait(f"{plot}?.dataset.ready === 'yes'")
+    assert page.evaluate(f"{plot}.data[0].x.at(-1)") == 500
+    since = opened.json(f"/api/run/{opened.ids['run_v1']}/since")
+    timeline = page.locator("[data-view=timeline]")
+    for kind, curve, unit, title in (
+        ("images", "images", 1, "images seen"),
+        ("hours", "seconds", 3600, "hours of training"),
+    ):
+        timeline.locator(f"label:has(input[value={kind}])").click()
+        opened.wait(f"{plot}._fullLayout.xaxis.title.text === '{title}'")
+        expected = since["curves"][curve][1][-1] / unit
+        assert page.evaluate(f"{plot}.data[0].x.at(-1)") == pytest.approx(expected, rel=1e-3)
+        assert f"xaxis={kind}" in page.url
+    timeline.locator("label:has(input[value=step])").click()
+    opened.wait(f"{plot}._fullLayout.xaxis.title.text === 'training step'")
+    timeline.get_by_label("Note at the step shown").fill("<b>here</b> it turns")
+    timeline.get_by_role("button", name="add note").click()
+    timeline.get_by_text("<b>here</b> it turns").wait_for()
+    opened.wait(f"{plot}.layout.annotations.some((a) => a.text === '✎' && a.x === 200)")
+    timeline.get_by_role("button", name="Forget the note at step 200").click()
+    opened.wait(f"!{plot}.layout.annotations.some((a) => a.text === '✎')")
+    assert not list((GOLDEN).glob("*notes*"))
+
+
+def test_what_two_runs_were_told_differently_is_listed(opened: Open) -> None:
+    page = opened.go(view="monitor", overlay=opened.ids["young"])
+    rows = page.locator("[data-view=timeline] .differs")
+    rows.locator("summary", has_text="options differ between").click()
+    assert rows.locator("tr", has_text="backbone.dim").inner_text().split() == ["backbone.dim", "16", "24"]
+
+
+def test_a_trouble_is_told_on_the_desktop_and_leads_to_the_view_that_shows_it(opened: Open) -> None:
+    page = opened.page
+    page.add_init_script(
+        """window.heard = [];
+        window.Notification = class {
+            constructor(title, about) { window.heard.push(`${title}: ${about.body}`); }
+            static requestPermission() { return Promise.resolve('granted'); }
+        };"""
+    )
+    opened.go("young", view="monitor")
+    page.locator("[data-view=timeline] label", has_text="tell me here").click()
+    opened.young.log(2)
+    opened.young.writer.event(
+        "diagnosis", opened.young.step, name="prototype_collapse", level="trouble", sentence="One prototype takes all."
+    )
+    opened.wait("window.heard.length === 1")
+    assert page.evaluate("window.heard[0]") == "young is in trouble: prototype collapse, at step 40"
+    link = page.locator("[data-view=diagnosis] .look-link").first
+    link.click()
+    opened.wait("document.querySelector('[data-view=collapse]').getBoundingClientRect().top < innerHeight")
