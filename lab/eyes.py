@@ -24,7 +24,7 @@ from torch.overrides import TorchFunctionMode
 
 from dino_core.errors import RunError
 from dino_core.model import Backbone, load_backbone
-from lab.analysis import attention, rollout, similarity
+from lab.analysis import attention, cka, rollout, similarity
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of colours, where a network does not say which it was trained with."""
@@ -181,6 +181,16 @@ def heads(
     return tensors, {**_about(eye, images, (side, side)), "layers": layers}
 
 
+def layers(eye: Eye, pixels: UInt8[np.ndarray, "I S S 3"], size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """`layers` (M R D): patches before the first block and after each, as means over 4 × 4 cells of every image."""
+    images, parts = eye.sees(pixels, size), []
+    side = images.shape[-1] // eye.backbone.patch
+    for image in images.split(1):
+        patches = inside(eye.backbone, image).stream[:, 1 + eye.backbone.registers :].float().numpy()  # M N D
+        parts.append(np.stack([cka.pooled(layer[None], (side, side)) for layer in patches]))
+    return {"layers": np.concatenate(parts, 1).astype(np.float32)}, _about(eye, images, (side, side))
+
+
 def _summary(seen: Inside, grid: tuple[int, int], prefix: int) -> dict[str, np.ndarray]:
     """Of every layer's attention matrix, one at a time."""
     first, entropy, distance, means = [], [], [], []
@@ -211,6 +221,8 @@ def look(question: dict[str, Any]) -> dict[str, Any]:
     eye = opened(question["source"], question["stamp"])
     if question["want"] == "features":
         tensors, said = features(eye, pixels, question["size"])
+    elif question["want"] == "layers":
+        tensors, said = layers(eye, pixels, question["size"])
     else:
         tensors, said = heads(eye, pixels, question["size"], question["layer"])
     content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, {"said": json.dumps(said)})

@@ -198,6 +198,11 @@ def features(house: House, network: Source, images: Shown, size: int) -> tuple[A
     return _computed(house, network, images, "features", size=size)
 
 
+def layers(house: House, network: Source, images: Shown, size: int) -> np.ndarray:
+    """Patches after every layer, pooled to a common grid (M R D) (`lab.eyes.layers`)."""
+    return _computed(house, network, images, "layers", size=size)[0]["layers"]
+
+
 def heads(
     house: House, network: Source, images: Shown, image: int, size: int, layer: int | None
 ) -> tuple[Answer, dict[str, Any]]:

@@ -289,3 +289,28 @@ def test_a_trouble_is_told_on_the_desktop_and_leads_to_the_view_that_shows_it(op
     link = page.locator("[data-view=diagnosis] .look-link").first
     link.click()
     opened.wait("document.querySelector('[data-view=collapse]').getBoundingClientRect().top < innerHeight")
+
+
+def test_networks_are_compared_under_one_pointer_and_by_alignment(opened: Open) -> None:
+    page = opened.go(view="compare", step=200)
+    opened.wait("document.querySelectorAll('[data-view=compare] .network').length === 2")
+    opened.wait(
+        "[...document.querySelectorAll('[data-view=compare] .network .hint')].every((p) => p.textContent.includes('patches'))"
+    )
+    similar = "[...document.querySelectorAll('[data-view=compare] [data-kind=similar]')].map((c) => c.toDataURL())"
+    before = page.evaluate(similar)
+    page.locator("[data-view=compare] [data-kind=components]").first.hover(position={"x": 40, "y": 30})
+    opened.wait(f"{similar}.every((now, i) => now !== {json.dumps(before)}[i])")
+    alignment = page.locator("[data-view=alignment]")
+    matrix = alignment.locator("[data-matrix=checkpoint]")
+    matrix.scroll_into_view_if_needed()
+    matrix.focus()
+    page.keyboard.press("ArrowDown")
+    found = opened.json(f"/api/run/{opened.ids['run_v1']}/cka")
+    words = alignment.locator("p[role=status]").first
+    value = float(f"{found['matrix'][1][2]:.3g}")
+    assert words.inner_text() == f"checkpoint 200 with checkpoint 500: CKA {value:g}"
+    alignment.locator("[data-matrix=layer]:visible").wait_for()
+    page.set_viewport_size({"width": 400, "height": 850})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+    page.set_viewport_size({"width": 1280, "height": 900})

@@ -1,0 +1,147 @@
+/* view
+{
+  "page": "compare",
+  "place": 10,
+  "title": "The same image through other networks",
+  "shows": "A column a network: the last layer's class-token attention, mean over heads, three components in its own basis, and what is like the patch under the pointer.",
+  "look": "Always compare with the untrained column: what it shows too, nobody has learnt. Point at a patch and see which networks find its like.",
+  "needs": "A run with a checkpoint, or models given with dino-lab watch --models."
+}
+*/
+// One image through several networks, side by side, with one pointer (lab/views/compare.py, lab/sight.py).
+
+import { card, h, percent, toggle } from "./dom.js";
+import { RAMP_CSS, componentColour, similarity } from "./maps.js";
+import { LOOKED_AT, imagesOf, keepSight, latest, nameOf, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
+import { drawOutline, drawPatches, drawPicture, patchAt, picture, ramp, strip, tile } from "./tiles.js";
+
+export function mount(element, host) {
+  keepSight(host);
+  let own = false, offered = [], columns = [], spot = null, shown = null;
+  const body = card(element, { ...host.about, controls: [toggle("each its own scale", false, (on) => { own = on; paint(); }, "Cosine from the 2nd to the 98th percentile of each column, instead of −0.2 to 1 in all")] });
+  const images = strip(host, "Images"), status = h("p", { class: "hint", role: "status" }), place = h("div", { class: "networks" });
+  body.append(images, h("div", { class: "controls under" }, h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), status, place);
+  const load = latest(fetchAll);
+  host.on([...LOOKED_AT, "image", "runs"], load);
+  host.on("data", () => { if (!shown) load(); });
+  host.on("patch", () => { if (host.get("patch") === null) move(null); });
+  host.ask("sight").then(({ models }) => { offered = models.map((name) => `model:${name}`); load(); }, (error) => { status.textContent = error.message; });
+
+  const chosen = () => Math.min(host.get("image"), shown.images.shape[0] - 1);
+
+  async function fetchAll() {
+    if (!imagesOf(host)) { status.textContent = "There is no run to take images from; hand some in above, or choose a folder."; return; }
+    try {
+      const probe = await pictures(host);
+      shown = { ...probe.tensors, key: imagesOf(host) };
+      status.textContent = "";
+    } catch (error) { status.textContent = error.message; return; }
+    images.fill(shown.images, shown.labels, host.get("images") ? null : host.run()?.head.classes);
+    const names = [...new Set([...sourcesOf(host), ...(host.overlay() ? ["overlay"] : []), ...offered])].filter((name) => name === null || name === "" || sourceOf(host, name));
+    columns = names.map((name) => columns.find((column) => column.name === name) ?? made(name));
+    place.replaceChildren(...columns.map((column) => column.element));
+    const image = chosen(), size = host.get("size");
+    for (const column of columns) {
+      column.title.textContent = nameOf(host, column.name);
+      try {
+        const source = encodeURIComponent(sourceOf(host, column.name) ?? ""), of = encodeURIComponent(imagesOf(host));
+        if (!column.data) column.words.textContent = "A worker looks through this network …";
+        const [features, scores] = await Promise.all([seen(host, "features", column.name), host.kept(`compare/pca?source=${source}&images=${of}&image=${image}${size ? `&size=${size}` : ""}`)]);
+        const heads = await seen(host, "heads", column.name, { image }).catch(() => null);
+        column.data = { features: features.tensors, said: features.said, scores: scores.tensors.scores.data, explained: scores.said.explained, attention: heads ? lastOf(heads, features.said) : null };
+        column.words.textContent = `${features.said.rows} × ${features.said.columns} patches, ${features.said.dim ?? features.tensors.patches.shape[2]} features; ${percent(scores.said.explained.reduce((a, b) => a + b, 0), 0)} of the variance in three components${heads ? "" : "; no attention to show"}`;
+      } catch (error) {
+        column.data = null;
+        column.words.textContent = error.message;
+      }
+      column.paint();
+    }
+  }
+
+  /** The last layer's class-token attention over patches, mean over heads, as shares. */
+  function lastOf({ tensors }, { rows, columns: across }) {
+    const count = rows * across, from = tensors.attention ?? tensors.maps;
+    const [heads, tokens] = from.shape.slice(-2), start = from.data.length - heads * tokens, mean = new Float32Array(count);
+    for (let head = 0; head < heads; head++) for (let n = 0; n < count; n++) mean[n] += from.data[start + head * tokens + tokens - count + n];
+    const total = mean.reduce((a, b) => a + b, 0);
+    return mean.map((value) => value / (total || 1));
+  }
+
+  function made(name) {
+    const title = h("h3"), words = h("p", { class: "hint" });
+    const column = { name, title, words, data: null };
+    const one = (kind, label, paintTile) => {
+      const canvas = tile((context, size) => { if (shown && column.data) paintTile(context, size, column.data, [column.data.said.rows, column.data.said.columns]); }, { "aria-label": label, "data-kind": kind, tabindex: kind === "similar" ? 0 : null });
+      canvas.addEventListener("pointermove", (event) => { if (column.data) over(event, column); });
+      canvas.addEventListener("pointerleave", () => move(null));
+      canvas.addEventListener("keydown", (event) => keys(event, column));
+      return h("figure", {}, canvas, h("figcaption", {}, h("small", {}, label)));
+    };
+    const tiles = [one("attention", "attention", attention), one("components", "components", components), one("similar", "like the patch", similar)];
+    column.element = h("section", { class: "network", "data-network": name ?? "" }, title, h("div", { class: "network-tiles" }, tiles), words);
+    column.paint = () => column.element.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    return column;
+
+    function attention(context, size, data, grid) {
+      drawPicture(context, size, picture(shown.images, chosen(), true));
+      if (data.attention) drawPatches(context, size, grid, ramp(data.attention, 0, 6 / data.attention.length, "magma", 0.85));
+      outline(context, size, grid);
+    }
+    function components(context, size, data, grid) {
+      drawPatches(context, size, grid, (n) => [0, 1, 2].map((c) => componentColour(data.scores[3 * n + c])));
+      outline(context, size, grid);
+    }
+    function similar(context, size, data, grid) {
+      drawPicture(context, size, picture(shown.images, chosen(), spot !== null));
+      if (spot) {
+        const map = likeness(data, grid), sorted = own ? Float32Array.from(map).sort() : null;
+        const [low, high] = own ? [sorted[Math.floor(0.02 * sorted.length)], sorted[Math.floor(0.98 * (sorted.length - 1))]] : [-0.2, 1];
+        drawPatches(context, size, grid, ramp(map, low, high, "cividis", 0.88));
+      }
+      outline(context, size, grid);
+    }
+  }
+
+  const patchOf = ([rows, columns]) => Math.min(Math.floor(spot[1] * rows), rows - 1) * columns + Math.min(Math.floor(spot[0] * columns), columns - 1);
+
+  function likeness({ features: { patches, scale } }, grid) {
+    const [, count, width] = patches.shape, image = chosen();
+    return similarity(patches.data.subarray(image * count * width, (image + 1) * count * width), scale.data.subarray(image * count, (image + 1) * count), [1, count, width], 0, patchOf(grid));
+  }
+
+  function outline(context, size, grid) {
+    if (!spot) return;
+    const mask = new Uint8Array(grid[0] * grid[1]);
+    mask[patchOf(grid)] = 1;
+    drawOutline(context, size, mask, grid, { width: 1.6 });
+  }
+
+  function over(event, { data: { said } }) {
+    const grid = [said.rows, said.columns], patch = patchAt(event, grid);
+    if (patch === null) return;
+    move([((patch % grid[1]) + 0.5) / grid[1], (Math.floor(patch / grid[1]) + 0.5) / grid[0]]);
+  }
+
+  function keys(event, { data }) {
+    const by = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
+    if (!by || !data) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const inside = (value) => Math.min(Math.max(value, 0.001), 0.999), at = spot ?? [0.5, 0.5];
+    move([inside(at[0] + by[0] / data.said.columns), inside(at[1] + by[1] / data.said.rows)]);
+  }
+
+  let queued = false;
+  function move(to) {
+    if (JSON.stringify(to) === JSON.stringify(spot)) return;
+    spot = to;
+    const first = columns.find((column) => column.data && !column.name?.startsWith("model:"))?.data.said;
+    if (first) host.set({ patch: spot ? patchOf([first.rows, first.columns]) : null });
+    paint();
+  }
+  function paint() {
+    if (queued) return;
+    queued = true;
+    requestAnimationFrame(() => { queued = false; columns.forEach((column) => column.paint()); });
+  }
+}
