@@ -12,16 +12,15 @@
 
 import { card, h, percent, toggle } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
-import { LOOKED_AT, imagesOf, keepSight, latest, nameOf, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
+import { LOOKED_AT, imagesOf, keepSight, nameOf, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, patchAt, picture, ramp, strip, tile } from "./tiles.js";
 
 export function mount(element, host) {
   keepSight(host);
-  let own = false, offered = [], columns = [], spot = null, shown = null;
+  let own = false, offered = [], columns = [], spot = null, shown = null, asked = 0;
   const body = card(element, { ...host.about, controls: [toggle("each its own scale", false, (on) => { own = on; paint(); }, "Cosine from the 2nd to the 98th percentile of each column, instead of −0.2 to 1 in all")] });
   const images = strip(host, "Images"), status = h("p", { class: "hint", role: "status" }), place = h("div", { class: "networks" });
   body.append(images, h("div", { class: "controls under" }, h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), status, place);
-  const load = latest(fetchAll);
   host.on([...LOOKED_AT, "image", "runs"], load);
   host.on("data", () => { if (!shown) load(); });
   host.on("patch", () => { if (host.get("patch") === null) move(null); });
@@ -29,33 +28,40 @@ export function mount(element, host) {
 
   const chosen = () => Math.min(host.get("image"), shown.images.shape[0] - 1);
 
-  async function fetchAll() {
+  async function load() {
+    const now = ++asked;
     if (!imagesOf(host)) { status.textContent = "There is no run to take images from; hand some in above, or choose a folder."; return; }
     try {
       const probe = await pictures(host);
+      if (now !== asked) return;
       shown = { ...probe.tensors, key: imagesOf(host) };
       status.textContent = "";
     } catch (error) { status.textContent = error.message; return; }
     images.fill(shown.images, shown.labels, host.get("images") ? null : host.run()?.head.classes);
-    const names = [...new Set([...sourcesOf(host), ...(host.overlay() ? ["overlay"] : []), ...offered])].filter((name) => name === null || name === "" || sourceOf(host, name));
+    const names = [...new Set([...sourcesOf(host), ...(host.overlay() ? ["overlay"] : []), ...offered])].filter((name) => sourceOf(host, name));
     columns = names.map((name) => columns.find((column) => column.name === name) ?? made(name));
     place.replaceChildren(...columns.map((column) => column.element));
+    columns.forEach((column) => look(column, now)); // a slow network keeps nobody waiting
+  }
+
+  async function look(column, now) {
     const image = chosen(), size = host.get("size");
-    for (const column of columns) {
-      column.title.textContent = nameOf(host, column.name);
-      try {
-        const source = encodeURIComponent(sourceOf(host, column.name) ?? ""), of = encodeURIComponent(imagesOf(host));
-        if (!column.data) column.words.textContent = "A worker looks through this network …";
-        const [features, scores] = await Promise.all([seen(host, "features", column.name), host.kept(`compare/pca?source=${source}&images=${of}&image=${image}${size ? `&size=${size}` : ""}`)]);
-        const heads = await seen(host, "heads", column.name, { image }).catch(() => null);
-        column.data = { features: features.tensors, said: features.said, scores: scores.tensors.scores.data, explained: scores.said.explained, attention: heads ? lastOf(heads, features.said) : null };
-        column.words.textContent = `${features.said.rows} × ${features.said.columns} patches, ${features.said.dim ?? features.tensors.patches.shape[2]} features; ${percent(scores.said.explained.reduce((a, b) => a + b, 0), 0)} of the variance in three components${heads ? "" : "; no attention to show"}`;
-      } catch (error) {
-        column.data = null;
-        column.words.textContent = error.message;
-      }
-      column.paint();
+    column.title.textContent = nameOf(host, column.name);
+    if (!column.data) column.words.textContent = "A worker looks through this network …";
+    try {
+      const source = encodeURIComponent(sourceOf(host, column.name)), of = encodeURIComponent(imagesOf(host));
+      const [features, scores, heads] = await Promise.all([seen(host, "features", column.name), host.kept(`compare/pca?source=${source}&images=${of}&image=${image}${size ? `&size=${size}` : ""}`),
+        seen(host, "heads", column.name, { image }).catch(() => null)]);
+      if (now !== asked) return;
+      const { said, tensors } = features;
+      column.data = { features: tensors, said, scores: scores.tensors.scores.data, attention: heads ? lastOf(heads, said) : null };
+      column.words.textContent = `${said.rows} × ${said.columns} patches, ${tensors.patches.shape[2]} features; ${percent(scores.said.explained.reduce((a, b) => a + b, 0), 0)} of the variance in three components${heads ? "" : "; no attention to show"}`;
+    } catch (error) {
+      if (now !== asked) return;
+      column.data = null;
+      column.words.textContent = error.message;
     }
+    column.paint();
   }
 
   /** The last layer's class-token attention over patches, mean over heads, as shares. */
