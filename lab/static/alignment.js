@@ -20,10 +20,8 @@ export function mount(element, host) {
   const body = card(element, host.about);
   const time = panel("checkpoint", "checkpoint"), depth = panel("layer", "layer");
   body.append(h("div", { class: "controls under" }, h("span", { class: "scale" }, "CKA 0", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), h("div", { class: "sides" }, time.element, depth.element));
-  const load = latest(async () => {
-    if (!host.get("run")) return;
-    await Promise.all([overTime(), overDepth()]);
-  });
+  const later = latest(overDepth);
+  const load = () => { if (host.get("run")) { overTime(); later(); } }; // what is stored does not wait for what is computed
   host.on([...LOOKED_AT], load);
   host.on("data", () => { if (!time.shown() || !depth.shown()) load(); });
   load();
@@ -31,7 +29,8 @@ export function mount(element, host) {
   async function overTime() {
     if (!host.stops().length) { time.say("The first pictures come with the first checkpoint."); return; }
     try {
-      const found = await host.ask(`run/${host.get("run")}/cka`);
+      const run = host.get("run"), found = await host.ask(`run/${run}/cka`);
+      if (run !== host.get("run")) return;
       time.draw(found, `Checkpoints of ${host.run()?.head.name ?? "the run"}`, "step", "step");
     } catch (error) { time.say(error.message); }
   }

@@ -307,7 +307,7 @@ def test_networks_are_compared_under_one_pointer_and_by_alignment(opened: Open) 
     matrix.focus()
     page.keyboard.press("ArrowDown")
     found = opened.json(f"/api/run/{opened.ids['run_v1']}/cka")
-    words = alignment.locator("p[role=status]").first
+    words = alignment.locator(".side p[role=status]").first
     value = float(f"{found['matrix'][1][2]:.3g}")
     assert words.inner_text() == f"checkpoint 200 with checkpoint 500: CKA {value:g}"
     alignment.locator("[data-matrix=layer]:visible").wait_for()
