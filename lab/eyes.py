@@ -140,7 +140,7 @@ def inside(backbone: Backbone, image: Float[Tensor, "1 3 s s"]) -> Inside:
 
 
 def features(eye: Eye, pixels: UInt8[np.ndarray, "I S S 3"], size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Patch features and class tokens after the final norm, as unit rows in eight bits with a scale a row."""
+    """Patch features and class tokens after the final norm (`lab.analysis.similarity.sent`)."""
     images = eye.sees(pixels, size)
     side = images.shape[-1] // eye.backbone.patch
     wanted = len(images) * side * side * eye.backbone.dim
@@ -151,11 +151,8 @@ def features(eye: Eye, pixels: UInt8[np.ndarray, "I S S 3"], size: int) -> tuple
         )
     with torch.inference_mode():
         seen = [eye.backbone(part) for part in images.split(4)]
-    tensors: dict[str, np.ndarray] = {}
-    for name, rows in (("patches", [s.patches for s in seen]), ("cls", [s.cls for s in seen])):
-        integers, scale = similarity.quantised(torch.cat(rows).float().numpy())
-        tensors |= {name: integers, "scale" if name == "patches" else "cls_scale": scale}
-    return tensors, _about(eye, images, seen[0].grid)
+    patches, cls = torch.cat([s.patches for s in seen]).float(), torch.cat([s.cls for s in seen]).float()
+    return similarity.sent(patches.numpy(), cls.numpy()), _about(eye, images, seen[0].grid)
 
 
 def heads(

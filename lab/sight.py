@@ -187,14 +187,13 @@ def take(house: House, body: bytes, sizes: Sequence[int], video: bool) -> str:
 
 
 def features(house: House, network: Source, images: Shown, size: int) -> tuple[Answer, dict[str, Any]]:
-    """`patches` (I N D) int8 with `scale` (I N), `cls` (I D) int8 with `cls_scale` (I), and what is said of them."""
+    """`patches` (I N D) int8 with `scale` and `length` (I N), `cls` (I D) int8 with `cls_scale` (I), and what is said of them."""
     if _stored(network, images, size):
         assert network.probe is not None
-        tensors: Answer = {}
-        for name, rows in (("patches", f"{network.network}.patches"), ("cls", f"{network.network}.cls")):
-            integers, scale = similarity.quantised(network.probe.read(rows).astype(np.float32))
-            tensors |= {name: integers, "scale" if name == "patches" else "cls_scale": scale}
-        return tensors, {**_of_probe(network), "stored": True}
+        patches, cls = (
+            network.probe.read(f"{network.network}.{name}").astype(np.float32) for name in ("patches", "cls")
+        )
+        return similarity.sent(patches, cls), {**_of_probe(network), "stored": True}
     return _computed(house, network, images, "features", size=size)
 
 
@@ -257,7 +256,7 @@ def _computed(house: House, network: Source, images: Shown, want: str, **asked: 
         raise RunError(f"the run keeps its {what} only at its probes: choose the probe images at their own size.")
     seen = images.read()
     pixels = seen.images[[asked["image"]]] if "image" in asked else seen.images
-    name = ("sight-1", want, network.identity(), _digest(pixels), *sorted(asked.items()))
+    name = ("sight-2", want, network.identity(), _digest(pixels), *sorted(asked.items()))
     known = _kept(house, images, name)
     if known is None:
         answer = house.worker.ask({

@@ -147,3 +147,18 @@ def align(
 def explained_variance(patches: Float[np.ndarray, "*I N D"], components: int = 3) -> Float[np.ndarray, " C"]:
     """Share of the variance of all patches along each of their first components."""
     return fit(patches, components).explained
+
+
+def rotation_angle(rotation: Float[np.ndarray, "C C"]) -> float:
+    """How far a rotation or reflection turns, in degrees: the largest of the angles of its planes, 180 for a mirror."""
+    return float(np.degrees(np.abs(np.angle(np.linalg.eigvals(rotation))).max()))
+
+
+def colour(scores: Float[np.ndarray, "*I C"]) -> Float[np.ndarray, "*I C"]:
+    """Scores in units of their spread as brightness from 0 to 1: logistic, so that outliers do not dim the rest."""
+    return 1 / (1 + np.exp(-1.3 * np.asarray(scores, dtype=np.float64)))
+
+
+def colour_change(scores: Float[np.ndarray, "*I C"], reference: Float[np.ndarray, "*I C"]) -> float:
+    """Mean change of brightness between two pictures of the same patches, 0 (none) to 1: what flickers while scrubbing."""
+    return float(np.abs(colour(scores) - colour(reference)).mean())

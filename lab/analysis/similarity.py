@@ -33,3 +33,12 @@ def shortened(rows: Float[np.ndarray, "*I D"]) -> tuple[Int8[np.ndarray, "*I D"]
     values = np.asarray(rows, dtype=np.float64)
     scale = np.maximum(np.abs(values).max(axis=-1), 1e-12) / 127
     return np.rint(values / scale[..., None]).astype(np.int8), scale.astype(np.float32)
+
+
+def sent(patches: Float[np.ndarray, "I N D"], cls: Float[np.ndarray, "I D"]) -> dict[str, np.ndarray]:
+    """What travels of a network's features: `patches` and `cls` as `quantised` rows with `scale` and `cls_scale`, and the
+    `length` (I N) that the patches' rows had: patches ≈ integers · scale · length."""
+    integers, scale = quantised(patches)
+    summary, summary_scale = quantised(cls)
+    length = np.linalg.norm(np.asarray(patches, dtype=np.float64), axis=-1).astype(np.float32)
+    return {"patches": integers, "scale": scale, "length": length, "cls": summary, "cls_scale": summary_scale}

@@ -9,8 +9,10 @@ import numpy as np
 from safetensors.numpy import save
 
 from dino_core.errors import DataError
-from lab import sight
+from lab import colours, sight
+from lab.analysis import matching
 from lab.answers import House, Reply, answers
+from lab.colours import Basis, Fit
 
 LARGEST_SHOWN = 448
 """Pixels of an image as the page shows it, whatever the network is given."""
@@ -25,11 +27,8 @@ def offered(house: House) -> Reply:
 @answers("sight/images", verb="tell")
 def take(house: House, body: bytes, sizes: str = "", video: bool = False) -> Reply:
     """Hand in images: one file, or several end to end with their `sizes` in bytes, separated by commas."""
-    try:
-        numbers = [int(size) for size in sizes.split(",") if size]
-    except ValueError:
-        raise DataError(f"sizes is {sizes[:40]!r}; expected whole numbers separated by commas.") from None
-    return Reply(lambda: {"set": sight.take(house, body, numbers, video)})
+    wanted = numbers(sizes, "sizes")
+    return Reply(lambda: {"set": sight.take(house, body, wanted, video)})
 
 
 @answers("sight/images")
@@ -63,6 +62,60 @@ def heads(house: House, source: str, images: str, image: int = 0, size: int = 0,
     """All heads of all layers, for one image."""
     network, found = sight.source(house, source), sight.shown(house, images)
     return Reply(lambda: sent(*sight.heads(house, network, found, image, size, layer)), f"{network.stamp} {found.key}")
+
+
+@answers("sight/components")
+def components(
+    house: House,
+    source: str,
+    images: str,
+    size: int = 0,
+    fit: str = "all",
+    above: float | None = None,
+    flip: bool = False,
+    basis: Basis = "own",
+    anchor: str | None = None,
+    channels: str = "0,1,2",
+) -> Reply:
+    """Three principal components of patches as colours, first component, explained variance (`lab.colours`)."""
+    network, found = sight.source(house, source), sight.shown(house, images)
+    held = network if anchor is None else sight.source(house, anchor)
+    wanted = Fit(fit, above, flip)
+
+    def made() -> bytes:
+        return sent(*colours.components(
+            house, network, found, size, fit=wanted, basis=basis, anchor=held, channels=numbers(channels, "channels")
+        ))  # fmt: skip
+
+    return Reply(made, f"{network.stamp} {held.stamp} {found.key}")
+
+
+@answers("sight/propagate")
+def propagate(
+    house: House, source: str, images: str, start: str, size: int = 0, top: int = matching.TOP,
+    temperature: float = matching.TEMPERATURE, context: int = matching.CONTEXT,
+) -> Reply:  # fmt: skip
+    """`labels` (I N): a mask on the first image carried to the others; `start` are its patches, separated by commas."""
+    network, found = sight.source(house, source), sight.shown(house, images)
+    first = numbers(start, "start")
+
+    def made() -> bytes:
+        rows, about = colours.rows_of(house, network, found, size)
+        if not all(0 <= n < rows.shape[1] for n in first):
+            raise DataError(f"start names patch {max(first)}; there are {rows.shape[1]}.")
+        labels = np.isin(np.arange(rows.shape[1]), first).astype(np.float32)
+        carried = matching.propagate(rows, labels, top=top, temperature=temperature, context=context)
+        return sent({"labels": carried.astype(np.float32)}, about)
+
+    return Reply(made, f"{network.stamp} {found.key}")
+
+
+def numbers(text: str, name: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    try:
+        return [int(word) for word in text.split(",") if word]
+    except ValueError:
+        raise DataError(f"{name} is {text[:40]!r}; expected whole numbers separated by commas.") from None
 
 
 def sent(tensors: dict[str, np.ndarray], said: dict[str, Any]) -> bytes:

@@ -1,0 +1,125 @@
+/* view
+{
+  "page": "patches",
+  "place": 30,
+  "title": "A mask carried along",
+  "shows": "Patches marked on the first image, carried to the others by nearest patches: frame by frame through a video, or from image to image.",
+  "look": "Nothing is trained for this: how well a mask stays on its object is a test of the features alone.",
+  "needs": "A video for frames in order; any images otherwise."
+}
+*/
+// Label propagation (lab.analysis.matching.propagate), computed by the lab: it compares every patch of every frame.
+
+import { card, choice, h, number, refill } from "./dom.js";
+import { jaccard, onPixels } from "./maps.js";
+import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sourcesOf } from "./sight.js";
+import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, tile } from "./tiles.js";
+
+export function mount(element, host) {
+  keepSight(host).keep({ marked: "", top: 5, memory: "auto" });
+  const body = card(element, { ...host.about, controls: [choice("Labels come from", { auto: "automatic", first: "the first image", frames: "the first and 7 before" }, host.get("memory"), (value) => host.set({ memory: value }))] });
+  const top = h("input", { type: "range", min: 1, max: 20, step: 1, "aria-label": "Nearest patches that vote", oninput: () => host.set({ top: Number(top.value) }) }), votes = h("output");
+  const object = h("button", { type: "button", class: "follow", onclick: markObject }, "mark the object"), none = h("button", { type: "button", class: "quiet", onclick: () => host.set({ marked: "" }) }, "mark nothing");
+  const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
+  body.append(h("div", { class: "controls under" }, object, none, h("label", { class: "labelled range" }, "nearest patches", top, votes)), panels, status);
+  let sides = [], probe = null;
+  const load = latest(fetchAll);
+  host.on([...LOOKED_AT, "marked", "top", "memory"], load);
+  host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
+  load();
+
+  async function fetchAll() {
+    const names = sourcesOf(host);
+    if (JSON.stringify(sides.map((side) => side.name)) !== JSON.stringify(names)) {
+      sides = names.map((name) => panel(host, name));
+      panels.replaceChildren(...sides.map((side) => side.element));
+    }
+    try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
+    top.value = host.get("top");
+    votes.textContent = host.get("top");
+    object.hidden = !probe.tensors.masks;
+    none.hidden = !host.get("marked");
+    status.textContent = host.get("marked") ? "" : `Click patches of the first image to mark them${probe.tensors.masks ? ", or mark the object that the data know of" : ""}.`;
+    await Promise.all(sides.map(async (side) => {
+      try {
+        const memory = host.get("memory"), context = memory === "frames" || (memory === "auto" && probe.said.video) ? 7 : 0;
+        const found = await seen(host, "propagate", side.name, { start: host.get("marked"), top: host.get("top"), context });
+        side.show(found, probe);
+      } catch (error) { side.fail(error.message); }
+    }));
+  }
+
+  /** The patches of which most is object, on the first network's grid. */
+  function markObject() {
+    const side = sides.find((one) => one.shown()), { masks } = probe.tensors;
+    if (!side) return;
+    const [rows, columns] = side.shown().grid, [, height, width] = masks.shape, inside = new Float32Array(rows * columns), all = new Float32Array(rows * columns);
+    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+      const n = Math.floor((y * rows) / height) * columns + Math.floor((x * columns) / width);
+      all[n]++;
+      inside[n] += masks.data[y * width + x];
+    }
+    host.set({ marked: [...inside.keys()].filter((n) => inside[n] > all[n] / 2).join() });
+  }
+}
+
+function panel(host, name) {
+  const title = h("h3"), status = h("p", { class: "hint", role: "status" }), numbers = h("p", { class: "hint numbers" }), frames = h("div", { class: "tiles" });
+  const element = h("section", { class: "side", "aria-label": "A mask carried by one network" }, title, status, numbers, frames);
+  let shown = null;
+
+  function show({ tensors, said }, { tensors: probe, said: { names } }) {
+    shown = { labels: tensors.labels.data, grid: [said.rows, said.columns], count: said.rows * said.columns, probe };
+    status.textContent = "";
+    frames.hidden = false;
+    title.textContent = nameOf(host, name);
+    refill(frames, `${names.join()}`, () => { forget(frames); return names.map((text, i) => frame(i, text)); });
+    const overlaps = names.map((_, i) => overlap(i));
+    [...frames.children].forEach((figure, i) => { figure.querySelector("small").textContent = Number.isNaN(overlaps[i]) ? "" : `Jaccard ${number(overlaps[i], 2)}`; });
+    const known = overlaps.slice(1).filter((value) => !Number.isNaN(value));
+    numbers.textContent = host.get("marked") ? `${host.get("marked").split(",").length} patches marked on the first image.${known.length ? ` Mean Jaccard of the carried mask (labels above one half) with the objects of ${known.length} other images: ${number(known.reduce((a, b) => a + b, 0) / known.length, 2)}.` : ""}` : "";
+    frames.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+  }
+
+  function fail(sentence) {
+    shown = null;
+    frames.hidden = true;
+    numbers.textContent = "";
+    title.textContent = nameOf(host, name);
+    status.textContent = sentence;
+  }
+
+  function frame(i, text) {
+    const canvas = tile((context, size) => { if (shown) draw(context, size, i); }, { tabindex: i ? null : 0, "aria-label": i ? text : `${text}: click patches to mark them` });
+    if (!i) {
+      canvas.style.cursor = "crosshair";
+      canvas.addEventListener("click", (event) => mark(patchAt(event, shown.grid)));
+    }
+    return h("figure", {}, canvas, h("figcaption", {}, h("b", {}, text), h("small")));
+  }
+
+  function mark(patch) {
+    const marked = new Set(host.get("marked").split(",").filter(Boolean).map(Number));
+    if (!marked.delete(patch)) marked.add(patch);
+    host.set({ marked: [...marked].sort((a, b) => a - b).join() });
+  }
+
+  const labelsOf = (i) => shown.labels.subarray(i * shown.count, (i + 1) * shown.count);
+  const maskOf = (i) => Uint8Array.from(labelsOf(i), (label) => Number(label > 0.5));
+
+  function overlap(i) {
+    const { masks } = shown.probe;
+    if (!masks || !host.get("marked")) return NaN;
+    const [, height, width] = masks.shape;
+    return jaccard(onPixels(maskOf(i), shown.grid, height, width), masks.data.subarray(i * height * width, (i + 1) * height * width));
+  }
+
+  function draw(context, size, i) {
+    const labels = labelsOf(i);
+    drawPicture(context, size, picture(shown.probe.images, i));
+    drawPatches(context, size, shown.grid, (n) => [230, 159, 0, 0.62 * labels[n]]);
+    drawOutline(context, size, maskOf(i), shown.grid, { width: 1.6 });
+  }
+
+  return { element, name, show, fail, shown: () => shown };
+}
