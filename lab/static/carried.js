@@ -12,7 +12,7 @@
 
 import { card, choice, h, number, refill } from "./dom.js";
 import { jaccard, onPixels } from "./maps.js";
-import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sourcesOf } from "./sight.js";
+import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, tile } from "./tiles.js";
 
 export function mount(element, host) {
@@ -29,11 +29,7 @@ export function mount(element, host) {
   load();
 
   async function fetchAll() {
-    const names = sourcesOf(host);
-    if (JSON.stringify(sides.map((side) => side.name)) !== JSON.stringify(names)) {
-      sides = names.map((name) => panel(host, name));
-      panels.replaceChildren(...sides.map((side) => side.element));
-    }
+    sides = sidesFor(host, panels, sides, (name) => panel(host, name));
     try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
     top.value = host.get("top");
     votes.textContent = host.get("top");
@@ -43,11 +39,14 @@ export function mount(element, host) {
     await Promise.all(sides.map(async (side) => {
       try {
         const memory = host.get("memory"), context = memory === "frames" || (memory === "auto" && probe.said.video) ? 7 : 0;
-        const found = await seen(host, "propagate", side.name, { start: host.get("marked"), top: host.get("top"), context });
+        const found = host.get("marked") ? await seen(host, "propagate", side.name, { start: host.get("marked"), top: host.get("top"), context }) : unmarked(await seen(host, "features", side.name));
         side.show(found, probe);
       } catch (error) { side.fail(error.message); }
     }));
   }
+
+  /** Nothing to carry: the grid alone. */
+  const unmarked = ({ tensors, said }) => ({ said, tensors: { labels: { data: new Float32Array(tensors.scale.data.length) } } });
 
   /** The patches of which most is object, on the first network's grid. */
   function markObject() {

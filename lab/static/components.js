@@ -12,7 +12,7 @@
 
 import { card, choice, h, refill, toggle } from "./dom.js";
 import { componentsPanel } from "./componentspanel.js";
-import { LOOKED_AT, keepSight, latest, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
+import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sourceOf, sidesFor } from "./sight.js";
 import { strip } from "./tiles.js";
 
 const KINDS = { off: "everything", shown: "shown only", fitted: "fitted to it", clicked: "by pointing" };
@@ -43,7 +43,8 @@ export function mount(element, host) {
   host.on([...LOOKED_AT, "fit", "basis", "reference", "channels", "flip"], load);
   host.on(["foreground", "cut"], () => { if (host.get("foreground") === "fitted" || sides.fitted) load(); paint(); });
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
-  host.on(["image", "patch", "examples"], paint);
+  host.on(["image", "examples"], paint);
+  host.on("patch", () => requestAnimationFrame(() => sides.forEach((side) => side.point())));
   host.on("image", () => { if (fit.querySelector("[value=chosen]").checked && !host.get("fit").includes(",")) host.set({ fit: String(host.get("image")) }); });
   load();
 
@@ -54,11 +55,7 @@ export function mount(element, host) {
 
   async function fetchAll() {
     controls();
-    const names = sourcesOf(host);
-    if (JSON.stringify(sides.map((side) => side.name)) !== JSON.stringify(names)) {
-      sides = names.map((name) => componentsPanel(host, name));
-      panels.replaceChildren(...sides.map((side) => side.element));
-    }
+    sides = sidesFor(host, panels, sides, (name) => componentsPanel(host, name));
     let probe;
     try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
     status.textContent = "";
@@ -70,6 +67,7 @@ export function mount(element, host) {
         const [found, features] = await Promise.all([seen(host, "components", side.name, asked(side.name)), seen(host, "features", side.name)]);
         side.show(found, features, probe);
         paint();
+        ahead(host, "components", side.name, asked(side.name));
       } catch (error) { side.fail(error.message); } finally { clearTimeout(slow); }
     }));
   }

@@ -16,18 +16,18 @@ export function componentsPanel(host, name) {
   const stage = h("div", { class: "sight-stage" }, figure("image", "the image, with the foreground outlined"), figure("components", "components as colours; arrow keys choose a patch"), chart, scree);
   const content = h("div", { hidden: true }, stage, about, small);
   const element = h("section", { class: "side", "aria-label": "Components of one network" }, title, status, content);
-  let shown = null, scores = null, scored = "";
+  let shown = null, scores = null, scored = "", masks = new Map();
 
   function figure(kind, label) {
     const canvas = tile((context, size) => { if (shown) (kind === "image" ? drawImage : drawComponents)(context, size, index()); }, { tabindex: kind === "components" ? 0 : null, "data-kind": kind, "aria-label": label });
-    canvas.addEventListener("click", point, { capture: true });
-    canvas.addEventListener("contextmenu", point, { capture: true }); // a long press on a phone
+    canvas.addEventListener("click", example, { capture: true });
+    canvas.addEventListener("contextmenu", example, { capture: true }); // a long press on a phone
     picker(canvas, host, () => shown?.grid);
     return h("figure", { "data-kind": kind }, canvas, h("figcaption", {}, h("b"), h("small")));
   }
 
   /** In pointing mode a click is an example; the same again takes it away. */
-  function point(event) {
+  function example(event) {
     if (host.get("foreground") !== "clicked" || !shown) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -40,6 +40,7 @@ export function componentsPanel(host, name) {
   function show({ tensors, said }, { tensors: features }, { tensors: probe }) {
     shown = { tensors, said, features, probe, grid: [said.rows, said.columns], count: said.rows * said.columns };
     scored = "";
+    masks = new Map();
     content.hidden = false;
     status.textContent = "";
     title.textContent = nameOf(host, name);
@@ -69,8 +70,11 @@ export function componentsPanel(host, name) {
   }
 
   function maskOf(i) {
-    const told = telling();
-    return told && Uint8Array.from(told.subarray(i * shown.count, (i + 1) * shown.count), (value) => Number(value > host.get("cut")));
+    const told = telling(), key = `${scored} ${host.get("cut")}`;
+    if (!told) return null;
+    if (masks.key !== key) { masks = new Map(); masks.key = key; }
+    if (!masks.has(i)) masks.set(i, Uint8Array.from(told.subarray(i * shown.count, (i + 1) * shown.count), (value) => Number(value > host.get("cut"))));
+    return masks.get(i);
   }
 
   function paint() {
@@ -86,6 +90,9 @@ export function componentsPanel(host, name) {
     element.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
   }
 
+  /** Only what the patch that is pointed at changes. */
+  function point() { if (shown) stage.querySelectorAll("canvas").forEach((canvas) => canvas.paint()); }
+
   function words() {
     const { said } = shown, channels = host.get("channels").split(","), told = telling(), mask = maskOf(index());
     const share = channels.reduce((sum, c) => sum + (said.explained[c] ?? 0), 0);
@@ -96,7 +103,7 @@ export function componentsPanel(host, name) {
     image.querySelector("b").textContent = mask ? `foreground: ${mask.reduce((a, b) => a + b, 0)} of ${shown.count} patches` : "image";
     image.querySelector("small").textContent = mask ? overlap(mask) : host.get("foreground") === "clicked" ? "point at one patch of the object and one of the background at least" : "";
     colours.querySelector("b").textContent = channels.length > 1 ? `components ${channels.map((c) => Number(c) + 1).join(", ")}` : `component ${Number(channels[0]) + 1}`;
-    chart.hidden = !told;
+    chart.style.visibility = told ? "" : "hidden"; // it keeps its place: nothing jumps under the pointer
     if (told) chart.replaceChildren(groundChart(told, mask));
   }
 
@@ -146,5 +153,5 @@ export function componentsPanel(host, name) {
     drawOutline(context, size, mask, shown.grid, { colour, width: 1.8 });
   }
 
-  return { element, name, show, fail, paint, say: (text) => { status.textContent = text; }, shown: () => shown };
+  return { element, name, show, fail, paint, point, say: (text) => { status.textContent = text; }, shown: () => shown };
 }

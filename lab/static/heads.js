@@ -12,8 +12,9 @@
 
 import { card, h, refill, toggle } from "./dom.js";
 import { RAMP_CSS } from "./maps.js";
-import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sourcesOf } from "./sight.js";
+import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sidesFor } from "./sight.js";
 import { headsPanel } from "./headspanel.js";
+import { slider } from "./slider.js";
 import { strip } from "./tiles.js";
 
 const SORTS = { layer: "by layer", entropy: "by entropy, narrow first", distance: "by distance, near first", jaccard: "by overlap with the object" };
@@ -23,19 +24,12 @@ export function mount(element, host) {
   const asks = h("select", { "aria-label": "Token that asks", onchange: () => host.set({ asks: asks.value, patch: null, pinned: false }) });
   const sort = h("select", { "aria-label": "Order of the heads", onchange: () => host.set({ sort: sort.value }) }, Object.entries(SORTS).map(([key, text]) => h("option", { value: key }, text)));
   const body = card(element, { ...host.about, controls: [h("label", { class: "labelled" }, "asked by", asks), h("label", { class: "labelled" }, "sorted", sort)] });
-  const slider = (label, key, low, high, step, words) => {
-    const output = h("output"), input = h("input", { type: "range", min: low, max: high, step, "aria-label": label, oninput: () => host.set({ [key]: Number(input.value) }) });
-    const show = () => { input.value = host.get(key); output.textContent = words(host.get(key)); };
-    host.on([key, "page"], show);
-    show();
-    return h("label", { class: "labelled range" }, label, input, output);
-  };
   const images = strip(host, "Images");
   const several = toggle("several heads", host.get("heads").includes(","), (on) => { view.several = on; if (!on) host.set({ heads: "" }); }, "Click heads to add them and take them away; their union is outlined as one segmentation");
   const view = { several: host.get("heads").includes(",") };
   const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
   body.append(images, h("div", { class: "controls under" },
-    slider("mass", "mass", 0.05, 0.95, 0.05, (mass) => `${Math.round(100 * mass)} %`), slider("opacity", "opacity", 0, 1, 0.05, (share) => `${Math.round(100 * share)} %`), several,
+    slider(host, "mass", "mass", [0.05, 0.95, 0.05], (mass) => `${Math.round(100 * mass)} %`), slider(host, "opacity", "opacity", [0, 1, 0.05], (share) => `${Math.round(100 * share)} %`), several,
     h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), "6× an equal share")), panels, status);
   let sides = [];
   const load = latest(fetchAll);
@@ -45,27 +39,23 @@ export function mount(element, host) {
   load();
 
   async function fetchAll() {
-    const names = sourcesOf(host);
-    if (JSON.stringify(sides.map((side) => side.name)) !== JSON.stringify(names)) {
-      sides = names.map((name) => headsPanel(host, name, view));
-      panels.replaceChildren(...sides.map((side) => side.element));
-    }
+    sides = sidesFor(host, panels, sides, (name) => headsPanel(host, name, view));
     let probe;
     try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
     status.textContent = "";
     images.fill(probe.tensors.images, probe.tensors.labels, host.get("images") ? null : host.run()?.head.classes);
     const image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
-    await Promise.all(sides.map(async (side, i) => {
+    await Promise.all(sides.map(async (side) => {
       const slow = setTimeout(() => side.say("A worker looks through this network …"), 500);
       try {
         const more = { image };
-        let found = await seen(host, "heads", names[i], more);
+        let found = await seen(host, "heads", side.name, more);
         const layers = found.said.layers;
-        if (layers && layers.length < found.said.depth && host.get("layer") !== -1 && !layers.includes(host.get("layer"))) found = await seen(host, "heads", names[i], { image, layer: host.get("layer") });
+        if (layers && layers.length < found.said.depth && host.get("layer") !== -1 && !layers.includes(host.get("layer"))) found = await seen(host, "heads", side.name, { image, layer: host.get("layer") });
         side.show(found, probe, image);
         offerAsks();
         paint();
-        ahead(host, "heads", names[i], more);
+        ahead(host, "heads", side.name, more);
       } catch (error) {
         side.fail(error.message);
       } finally {

@@ -14,7 +14,8 @@ import { card, h, number, percent, refill, toggle } from "./dom.js";
 import { RAMP_CSS, similarity } from "./maps.js";
 import { nearest, pairs, rowsOf } from "./matches.js";
 import { picker } from "./picker.js";
-import { LOOKED_AT, ahead, keepSight, latest, nameOf, pictures, seen, sourcesOf } from "./sight.js";
+import { LOOKED_AT, ahead, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
+import { slider } from "./slider.js";
 import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
 
 const NS = "http://www.w3.org/2000/svg";
@@ -23,16 +24,9 @@ const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7
 export function mount(element, host) {
   keepSight(host).keep({ partner: -1, lines: 20, ratio: 1, mutual: 1 });
   const partner = h("select", { "aria-label": "Second image", onchange: () => host.set({ partner: Number(partner.value) }) });
-  const slider = (label, key, low, high, step, words) => {
-    const output = h("output"), input = h("input", { type: "range", min: low, max: high, step, "aria-label": label, oninput: () => host.set({ [key]: Number(input.value) }) });
-    const show = () => { input.value = host.get(key); output.textContent = words(host.get(key)); };
-    host.on([key, "page"], show);
-    show();
-    return h("label", { class: "labelled range" }, label, input, output);
-  };
   const body = card(element, { ...host.about, controls: [h("label", { class: "labelled" }, "second image", partner)] });
   const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
-  body.append(h("div", { class: "controls under" }, slider("lines", "lines", 0, 120, 1, String), slider("ratio", "ratio", 0.5, 1, 0.01, (ratio) => (ratio < 1 ? ratio.toFixed(2) : "any")),
+  body.append(h("div", { class: "controls under" }, slider(host, "lines", "lines", [0, 120, 1]), slider(host, "ratio", "ratio", [0.5, 1, 0.01], (ratio) => (ratio < 1 ? ratio.toFixed(2) : "any")),
     toggle("mutual", host.get("mutual") === 1, (on) => host.set({ mutual: Number(on) }), "Only pairs of which each is the other's most similar patch"),
     h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), panels, status);
   let sides = [];
@@ -43,16 +37,12 @@ export function mount(element, host) {
   load();
 
   async function fetchAll() {
-    const names = sourcesOf(host);
-    if (JSON.stringify(sides.map((side) => side.name)) !== JSON.stringify(names)) {
-      sides = names.map((name) => panel(host, name));
-      panels.replaceChildren(...sides.map((side) => side.element));
-    }
+    sides = sidesFor(host, panels, sides, (name) => panel(host, name));
     let probe;
     try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
-    const count = probe.tensors.images.shape[0], names_ = probe.said.names;
+    const count = probe.tensors.images.shape[0], called = probe.said.names;
     status.textContent = count < 2 ? "One image alone has no correspondences: hand in two, or choose others." : "";
-    refill(partner, names_.join("|"), () => [h("option", { value: -1 }, "the next one"), ...names_.map((text, i) => h("option", { value: i }, text))]);
+    refill(partner, called.join("|"), () => [h("option", { value: -1 }, "the next one"), ...called.map((text, i) => h("option", { value: i }, text))]);
     partner.value = String(Math.min(host.get("partner"), count - 1));
     await Promise.all(sides.map(async (side) => {
       const slow = setTimeout(() => side.say("A worker looks through this network …"), 500);
@@ -85,7 +75,7 @@ function panel(host, name) {
   const small = h("div", { class: "tiles small" });
   const content = h("div", { hidden: true }, h("div", { class: "matched" }, ...two, lines), numbers, small);
   const element = h("section", { class: "side", "aria-label": "Similarity in one network" }, title, status, content);
-  let shown = null, maps = null, mapsOf = "", matched = null, matchedOf = "";
+  let shown = null, maps = null, mapsOf = "", matched = null, matchedOf = "", painted = 0;
 
   function show({ tensors, said }, { tensors: probe }) {
     shown = { ...tensors, said, probe, grid: [said.rows, said.columns], count: said.rows * said.columns, width: tensors.patches.shape[2], version: (shown?.version ?? 0) + 1 };
@@ -126,7 +116,9 @@ function panel(host, name) {
     [...small.children].forEach((button, i) => button.setAttribute("aria-pressed", i === image || i === other ? "true" : "false"));
     match(image, other);
     drawLines(image, other);
-    element.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    two.forEach((canvas) => canvas.paint());
+    const now = ++painted; // the small ones a frame later, unless something new is pointed at by then
+    requestAnimationFrame(() => setTimeout(() => { if (now === painted) small.querySelectorAll("canvas").forEach((canvas) => canvas.paint()); }));
   }
 
   function match(image, other) {

@@ -16,7 +16,7 @@ import { RAMP_CSS } from "./maps.js";
 import { highNorm, median } from "./looking.js";
 import { picker } from "./picker.js";
 import { sheet } from "./sheet.js";
-import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sourcesOf } from "./sight.js";
+import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, picture, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
@@ -32,11 +32,7 @@ export function mount(element, host) {
   latest(load)();
 
   async function load() {
-    const names = sourcesOf(host);
-    if (JSON.stringify(sides.map((side) => side.name)) !== JSON.stringify(names)) {
-      sides = names.map((name) => panel(host, name));
-      panels.replaceChildren(...sides.map((side) => side.element));
-    }
+    sides = sidesFor(host, panels, sides, (name) => panel(host, name));
     await Promise.all(sides.map(async (side) => {
       try {
         const probe = await pictures(host), image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);

@@ -3,6 +3,8 @@
 // The state keeps `source` (null: the run's teacher at the clock; "student", "first", "overlay", "model:NAME"), `against` (a second one,
 // to compare), `images` (null: the run's probe images; "folder:K", "set:HASH") and `size` (pixels a side; 0: as the network was trained).
 
+import { forget } from "./tiles.js";
+
 export const LOOKED_AT = ["stop", "run", "overlay", "source", "against", "images", "size"];
 
 export function keepSight(host) {
@@ -32,6 +34,16 @@ export function nameOf(host, name = host.get("source")) {
 
 /** The networks that are shown: one, or two side by side. */
 export const sourcesOf = (host) => [host.get("source"), ...(host.get("against") ? [host.get("against")] : [])];
+
+/** A side for each network that is shown: those that are there where they are the same networks, else new ones in their place. */
+export function sidesFor(host, place, sides, make) {
+  const names = sourcesOf(host);
+  if (JSON.stringify(sides.map((side) => side.name)) === JSON.stringify(names)) return sides;
+  forget(place);
+  const fresh = names.map(make);
+  place.replaceChildren(...fresh.map((side) => side.element));
+  return fresh;
+}
 
 export const imagesOf = (host) => host.get("images") ?? (host.get("run") ? `probe:${host.get("run")}` : null);
 

@@ -13,7 +13,7 @@ import { h, refill } from "./dom.js";
 import { hasCamera, photographed, prepared } from "./handed.js";
 import { keepSight } from "./sight.js";
 
-const PAGES = ["attention", "patches", "gram", "compare"];
+const PAGES = ["attention", "patches", "compare"];
 const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
 
 export function mount(element, host) {

@@ -75,8 +75,11 @@ export function ramp(values, low, high, table = "magma", alpha = 1) {
   };
 }
 
-/** The border of a mask (rows × columns, any resolution), light on dark so that it shows on anything. */
-export function drawOutline(context, size, mask, [rows, columns], { colour = "#fff", width = 2, dash = [] } = {}) {
+const outlines = new WeakMap(); // masks → their border at the size last drawn: an object's mask has as many places as its image pixels
+
+function outline(mask, [rows, columns], size) {
+  const known = outlines.get(mask);
+  if (known?.size === size) return known.path;
   const at = (r, c) => (r < 0 || c < 0 || r >= rows || c >= columns ? 0 : mask[r * columns + c]);
   const path = new Path2D();
   for (let r = 0; r <= rows; r++)
@@ -84,6 +87,13 @@ export function drawOutline(context, size, mask, [rows, columns], { colour = "#f
       if (c < columns && at(r - 1, c) !== at(r, c)) { path.moveTo((c * size) / columns, (r * size) / rows); path.lineTo(((c + 1) * size) / columns, (r * size) / rows); }
       if (r < rows && at(r, c - 1) !== at(r, c)) { path.moveTo((c * size) / columns, (r * size) / rows); path.lineTo((c * size) / columns, ((r + 1) * size) / rows); }
     }
+  outlines.set(mask, { size, path });
+  return path;
+}
+
+/** The border of a mask that does not change afterwards (rows × columns, any resolution), light on dark so that it shows on anything. */
+export function drawOutline(context, size, mask, [rows, columns], { colour = "#fff", width = 2, dash = [] } = {}) {
+  const path = outline(mask, [rows, columns], size);
   const unit = Math.max(1, size / 180);
   context.save();
   context.lineCap = "square";
