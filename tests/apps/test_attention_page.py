@@ -40,6 +40,7 @@ class Looking:
         given = urllib.parse.urlencode({"view": "attention", "run": self.run, "image": IMAGE, **query})
         self.page.goto(f"{self.watched.lab.address}/?{given}")
         self.watched.wait(READY.format(sides))
+        self.watched.wait("document.querySelector('[data-view=heads] figure:nth-child(2) b').textContent !== ''")
         return self
 
     def arrays(self, step: int = STEP) -> dict[str, np.ndarray]:

@@ -100,6 +100,8 @@ def test_components_say_their_variance_match_and_foreground(patches: Patches) ->
 def test_component_colours_are_the_scores(patches: Patches) -> None:
     patches.open(basis="own", channels="4")
     arrays, _ = patches.asked("components", channels="4")
+    drawn = "document.querySelector('[data-view=components] canvas[data-kind=components]').getContext('2d')"
+    patches.watched.wait(f"{drawn}.getImageData(9, 9, 1, 1).data[3] === 255")
     colours = patches.page.evaluate(
         """async () => {
             const canvas = document.querySelector('[data-view=components] canvas[data-kind=components]');
