@@ -42,7 +42,7 @@ export function mount(element, host) {
       if (now !== asked) return;
       images.fill(probe.tensors.images, probe.tensors.labels, track.head.classes);
       shown = { ...found, image };
-      about.textContent = `${shown.prototypes.length} of ${shown.count} prototypes; the others together have the rest. ${!found.centred ? "" : found.exact ? "Centred as in training. " : "Centred; between checkpoints that were kept, the centre is interpolated. "}Line: entropy over ln K = ${number(Math.log(shown.count))} nats.`;
+      about.textContent = `${shown.prototypes.length} of ${shown.count} prototypes; the others together have the rest. ${!found.centred ? "" : found.exact.every(Boolean) ? "Centred as in training. " : "Centred as in training where a dot stands below; the checkpoints between were not kept, and their centre is interpolated: a change from such a column to a dotted one may be that guess's. "}Line: entropy over ln K = ${number(Math.log(shown.count))} nats.`;
       canvas.paint();
       summary();
     } catch (error) {
@@ -86,6 +86,7 @@ export function mount(element, host) {
     const every = Math.ceil(shown.steps.length / Math.max(2, Math.floor(canvas.clientWidth / 70)));
     shown.steps.forEach((step, s) => { if (s % every === 0) context.fillText(number(step), left + (s + 0.5) * wide, bottom + 10 * ratio); });
     context.fillText("training step (each checkpoint one column)", left + (wide * shown.steps.length) / 2, bottom + 25 * ratio);
+    shown.exact.forEach((exact, s) => { if (exact && shown.centred && !shown.exact.every(Boolean)) context.fillRect(left + (s + 0.5) * wide - 1.5 * ratio, bottom + 1.5 * ratio, 3 * ratio, 3 * ratio); });
     context.textAlign = "left";
     context.fillText("entropy / ln K", left, 7 * ratio);
     context.fillText("prototype", 2 * ratio, top - 8 * ratio);

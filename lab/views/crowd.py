@@ -130,7 +130,9 @@ def _points(xy: np.ndarray, seen: crowd.Seen, tokens: Tokens) -> crowd.Seen:
 
 @answers("run/{run}/prototypes/image")
 def one_image(house: House, run: str, image: int = 0) -> Reply:
-    """Through training, the shares of one probe image's answer that its leading prototypes have; `rest` is what others have."""
+    """Through training, the shares of one probe image's answer that its leading prototypes have; `rest` is what others have.
+
+    `exact` says of which stops a checkpoint holds the centre; between them it is interpolated."""
     found = house.shelf.run(run)
     steps = found.probes
     if not steps:
@@ -144,7 +146,7 @@ def one_image(house: House, run: str, image: int = 0) -> Reply:
             "steps": steps, "prototypes": chosen.tolist(), "shares": shares.round(5).tolist(), "count": answer.shape[1],
             "rest": (1 - shares.sum(axis=1)).round(5).tolist(), "entropy": prototypes.entropy(answer).round(4).tolist(),
             "temperature": [crowd.temperature(found, step) for step in steps], "centred": crowd.centred(found),
-            "exact": all(crowd.centre_at(found, step)[1] for step in steps),
+            "exact": [crowd.centre_at(found, step)[1] for step in steps],
         }  # fmt: skip
 
     return Reply(made, f"{run} {image} {stamp(*(found.probe(step).file for step in steps))} {found.checkpoints}")

@@ -169,6 +169,7 @@ def test_one_images_answer_through_training_adds_up_to_one(house: House) -> None
     (run,) = house.shelf.listing()
     said = house.ask(f"run/{run['id']}/prototypes/image", {"image": "1"}).make()
     assert said["steps"] == [0, 200, 500]
+    assert said["exact"] == [False, True, True]
     assert np.array(said["shares"]).sum(1) + said["rest"] == pytest.approx(1, abs=1e-3)
     expected = crowd.seen(house, house.shelf.run(run["id"]), 200, 0)["answer"][1]  # type: ignore[index]
     assert said["shares"][1] == pytest.approx(expected[said["prototypes"]], abs=1e-4)
