@@ -64,8 +64,9 @@ def export(
 ) -> Exported:
     """Write views of a run into one HTML file that needs no server, no network, and no Python.
 
-    `steps` are the stops of its clock (by default 12 spread by ratio), `layers` and `images` what else is chosen from where a view
-    asks for each by itself; `state` is where the reader begins (step=500, image=2).  Gives the size and what is not in it."""
+    `steps` are the stops of its clock (by default 12 spread by ratio), `layers` and `images` what else is recorded where a view
+    asks for each by itself (the last layer, and the image it begins with); `state` is where the reader begins (step=500, image=2).
+    Gives the size and what is not in it."""
     text, answers, limits = document(views, run, steps=steps, layers=layers, images=images, **state)
     target = Path(file)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def document(
     shown, source = modules.known(views), find(run)
     stops = _stops(source, steps)
     limits = _limits(source, stops, layers)
-    answered = dict(recorded(shown, source, stops, layers, images))
+    answered = dict(recorded(shown, source, stops, layers, images or (int(state.get("image", 0)),)))
     placed = [view for view in shown if view.page != EVERYWHERE]
     frame = [catalogue()[name] for name in ("pages", "transport")]
     order = [view for view in frame if view.name != "pages" or len({view.page for view in placed}) > 1] + placed
@@ -125,7 +126,7 @@ def recorded(
     done: set[str] = set()
     for view in wanted:
         for template in view.records:
-            for path in paths(template, view, name, stops, layers, images or range(len(_images(run)))):
+            for path in paths(template, view, name, stops, layers, images or (0,)):
                 if path in done:
                     continue
                 done.add(path)
@@ -204,13 +205,6 @@ def _limits(run: Run, stops: Sequence[int], layers: Sequence[int]) -> str:
 def _still(status: str) -> str:
     """A file does not grow, whatever the run does."""
     return "stopped" if status == "running" else status
-
-
-def _images(run: Run) -> Any:
-    try:
-        return run.probe_images.images
-    except RunError:
-        return ()
 
 
 def _pages(views: Iterable[View]) -> list[dict[str, Any]]:

@@ -6,7 +6,8 @@
   "title": "Do dense features last?",
   "shows": "Global quality (k-NN), dense quality (objects in the first component and in attention), and what happens to patches, over training. Bands are the run's phases.",
   "look": "Dense decay: k-NN still rises while objects, contrast and distance from the anchor get worse. In a short run of a small network it may not happen at all; then these curves say so.",
-  "needs": "evaluations during training; labels and masks"
+  "needs": "evaluations during training; labels and masks",
+  "records": ["run/{run}/gram?anchor={step}&network=teacher"]
 }
 */
 // Dense against global quality over training, beside what the Gram matrix says.

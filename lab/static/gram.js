@@ -5,7 +5,8 @@
   "title": "The Gram matrix of one image",
   "shows": "How alike any two patches of an image are: now, at an earlier checkpoint taken as the anchor, and the difference. Rows and columns are the same patches in the same order.",
   "look": "Bright blocks are parts. Dense decay blurs them: the matrix turns evenly bright and the difference orange. Point at a patch or at a row: its map lights up, in every picture.",
-  "needs": "probes with patch features"
+  "needs": "probes with patch features",
+  "records": ["run/{run}/images", "run/{run}/probe/{step}/features?network={network:teacher|student}"]
 }
 */
 // Gram matrices and patch maps of the network now, of an anchor, and their difference: derived here from eight-bit features.

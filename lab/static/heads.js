@@ -5,7 +5,8 @@
   "title": "All heads of all layers",
   "shows": "Where one token looks: a tile a head, a row a layer, over the same image. Bright tiles weigh much in what the token becomes.",
   "look": "Early layers look around the patch that asks, late ones at things. Point at a patch and see who asks for what. A weight is not an explanation.",
-  "needs": "A checkpoint at the clock's step for all layers; between checkpoints the last layer's class token."
+  "needs": "A checkpoint at the clock's step for all layers; between checkpoints the last layer's class token.",
+  "records": ["sight/images?images=probe:{run}", "sight/heads?source=run:{run}:{step}:teacher&images=probe:{run}&image={image}"]
 }
 */
 // Attention of all heads of all layers for the token that asks, one network or two side by side, derived here from queries and keys.

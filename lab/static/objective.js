@@ -5,7 +5,8 @@
   "title": "One step, stage by stage",
   "shows": "What a checkpoint computes for one image: its crops, what teacher and student say about them, and how the loss and its gradient come of it.",
   "look": "Step forward, and point at any number: what it was made of lights up. Then switch centering or sharpening off.",
-  "needs": "A run with a checkpoint; the student only where its training state was kept, else the teacher stands in for it."
+  "needs": "A run with a checkpoint; the student only where its training state was kept, else the teacher stands in for it.",
+  "records": ["run/{run}/images", "run/{run}/stages/{step}?image={image}&seed=0"]
 }
 */
 // The objective with the real tensors of a checkpoint (lab/stages.py), through the panels of trace.js.
