@@ -91,14 +91,15 @@ def tiny_student() -> TrainConfig:
     return replace(
         base,
         recipe="tiny_student",
-        steps=300,
+        steps=600,
         batch_size=32,
         crops=replace(base.crops, local_crops=2),
         backbone=Backbone(patch=8, dim=48, depth=4, heads=3, registers=4, drop_path=0.0),
         head=replace(base.head, hidden=256),
         objective=Dino(),
-        schedules=replace(base.schedules, momentum=(0.99, 1.0), last_layer_frozen=0.0),
-        evaluation=replace(base.evaluation, every=50),
+        optim=replace(base.optim, lr=3e-3),
+        schedules=replace(base.schedules, momentum=(0.98, 0.998), last_layer_frozen=0.0),
+        evaluation=replace(base.evaluation, every=60),
     )
 
 
@@ -110,7 +111,12 @@ def tiny_convnext() -> TrainConfig:
     crops = replace(base.crops, global_size=192, local_size=96, blur_sigma=(0.4, 4.0))
     backbone = Backbone(name="test_convnext", patch=32, drop_path=0.0)
     return replace(
-        base, recipe="tiny_convnext", crops=crops, backbone=backbone, evaluation=replace(base.evaluation, size=256)
+        base,
+        recipe="tiny_convnext",
+        crops=crops,
+        backbone=backbone,
+        optim=replace(base.optim, lr=1e-3),
+        evaluation=replace(base.evaluation, size=256),
     )
 
 

@@ -43,6 +43,7 @@ from dino_core.model.continued import continued, first_backbone, first_weights_a
 from dino_core.model.recomputing import recompute  # noqa: E402
 from dino_core.model.unfused import attend_in_products, fused_is_slower  # noqa: E402
 from dino_core.objective import Objective, build_objective  # noqa: E402
+from dino_core.objective.spread import check_group  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
 from dino_core.progress import say  # noqa: E402
 from dino_core.rundir.read import checkpoints, read_config, read_run, read_table  # noqa: E402
@@ -109,9 +110,7 @@ def opened(
     step = config.start if parent is None else parent.step
     phase = config.phase(config.phase_at(step))
     engine = build_engine(phase, weights, out if parent is None else parent.run)
-    backbone = engine.student.backbone
-    if backbone.has_attention:
-        check_crops(config, backbone.patch, config.backbone.name)
+    check_phases(config, engine.student.backbone)
     evaluator, recorder = Evaluator.of(config, source), build_recorder(config, out)
     if parent is not None:
         said.append(begin_from(parent, engine, recorder))
@@ -418,6 +417,17 @@ def per_rank(config: TrainConfig) -> int:
             f"a batch of {config.batch_size} can't be split over {world} ranks evenly; change --batch-size."
         )
     return config.batch_size // world
+
+
+def check_phases(config: TrainConfig, backbone: Backbone) -> None:
+    """Whatever would end a later phase at its first step is said before the first step of all."""
+    if backbone.has_attention:
+        check_crops(config, backbone.patch, config.backbone.name)
+    for index in range(len(config.phases) + 1):
+        phase = config.phase(index)
+        images, koleo = per_rank(phase), phase.koleo
+        if phase.objective.koleo_weight and koleo.over_ranks and koleo.group and images % phase.optim.accumulate == 0:
+            check_group(koleo.group, images // phase.optim.accumulate, parallel.world_size())
 
 
 def described(config: TrainConfig, out: Path, source: Source) -> dict[str, Any]:

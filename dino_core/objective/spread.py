@@ -24,11 +24,18 @@ def _spread(cls: Float[Tensor, "B D"], options: config.Koleo) -> Float[Tensor, "
         return koleo(cls, neighbours=options.neighbours)
     everybody = gather_with_gradient(cls)
     group = options.group or len(everybody)
-    if group % len(cls) or len(everybody) % group:
-        raise ConfigError(
-            f"koleo.group is {group}; it must hold whole ranks of {len(cls)} images and divide all {len(everybody)}. "
-            f"With {world_size()} ranks, choose another."
-        )
+    check_group(group, len(cls), world_size())
+    if group < len(cls):
+        return torch.stack([koleo(part, neighbours=options.neighbours) for part in cls.split(group)]).mean()
     start = rank() * len(cls) // group * group
     mine = rank() * len(cls) - start
     return koleo(cls, neighbours=options.neighbours, among=everybody[start : start + group], first=mine)
+
+
+def check_group(group: int, images: int, ranks: int) -> None:
+    """Raises `ConfigError` where groups are neither whole ranks of so many images nor whole parts of one."""
+    if (group % images and images % group) or (ranks * images) % group:
+        raise ConfigError(
+            f"koleo.group is {group}; it must hold whole ranks of {images} images, or divide them, and divide all "
+            f"{ranks * images}. With {ranks} ranks, choose another."
+        )

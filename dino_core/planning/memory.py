@@ -34,7 +34,7 @@ class Way:
     def options(self) -> str:
         """What to give `dino-lab train`."""
         said = ["--machine.parallel", "ddp"] if self.sharing == "ddp" else ["--machine.parallel", "fsdp"]
-        said += ["--no-machine.reshard"] if self.sharing == "zero2" else []
+        said += ["--machine.no-reshard"] if self.sharing == "zero2" else []
         said += ["--machine.checkpointing"] if self.checkpointing else []
         said += ["--optim.accumulate", str(self.accumulate)] if self.accumulate > 1 else []
         return " ".join(said)

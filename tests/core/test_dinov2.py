@@ -206,6 +206,13 @@ def test_koleo_over_ranks_is_that_of_one_process_with_its_gradient():
         torch.testing.assert_close(found, sum(halves) / 2)
 
 
+def test_groups_within_a_rank_are_those_of_one_rank_each():
+    views = torch.randn(2, 8, 4, dtype=torch.float64)
+    halves = [sum(oracles.koleo(v[part]) for v in views) for part in (slice(0, 4), slice(4, 8))]
+    found = spread(views, config.Koleo(over_ranks=True, group=4))
+    torch.testing.assert_close(found, sum(halves) / 2)
+
+
 def test_a_group_that_cuts_through_a_rank_is_refused():
     with pytest.raises(ConfigError, match=r"koleo.group is 4; it must hold whole ranks of 6 images"):
         spread(torch.randn(1, 6, 3), config.Koleo(over_ranks=True, group=4))

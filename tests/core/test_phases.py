@@ -150,6 +150,27 @@ def test_phases_that_cannot_be_are_refused():
         phased().phase_called("grim")
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"crops.mixed": [[40, 20, 48, 1.0]]},
+            "patches of 8 px, which do not divide local crops of 20 px of phase large; write 16",
+        ),
+        ({"gram.size": 50}, r"which do not divide anchor crops of 50 px of phase gram; give --gram.size 48"),
+        ({"koleo.over_ranks": True, "koleo.group": 5}, "koleo.group is 5; it must hold whole ranks of 4 images"),
+    ],
+)
+def test_what_would_end_a_later_phase_is_said_before_the_first_step(changes, sentence, tmp_path):
+    place = 0 if "gram.size" in changes else 1
+    phases = [
+        replace(phase, changes={**phase.changes, **(changes if i == place else {})}) for i, phase in enumerate(PHASES)
+    ]
+    with pytest.raises(ConfigError, match=sentence):
+        start(phased(phases=tuple(phases)), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_differences_are_what_changes_one_config_into_the_other():
     one, other = phased().phase(0), phased().phase(2)
     found = {name: new for name, (_, new) in differences(one, other).items()}

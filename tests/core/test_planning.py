@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from dino_core.commands.plan import main
+from dino_core.commands.train import parsed
 from dino_core.config import Backbone, Crops, Gram, Head, Ibot, Machine, TrainConfig
 from dino_core.data.views import Batch, Boxes
 from dino_core.errors import ConfigError
@@ -24,7 +25,7 @@ from dino_core.model import PRESETS, build_backbone
 from dino_core.model.architectures import ConvNext, LearnedVit, RotaryVit
 from dino_core.model.positions import ANTIALIASED
 from dino_core.planning.devices import bytes_of, device
-from dino_core.planning.memory import Way, memory
+from dino_core.planning.memory import SHARINGS, Way, memory
 from dino_core.planning.network import cost_of, kept
 from dino_core.planning.plan import Machine as Planned
 from dino_core.planning.plan import plan
@@ -323,6 +324,15 @@ def test_what_does_not_fit_is_told_what_would():
     assert "GPUs" in found.advice or "accumulate" in found.advice
     tight = plan(recipe("vitb16_dino"), Planned(4, 24 * 10**9, 165e12, 0.4))
     assert "--machine.checkpointing" in tight.advice or "--optim.accumulate" in tight.advice
+
+
+@pytest.mark.parametrize("sharing", SHARINGS)
+def test_what_is_advised_can_be_asked_of_the_trainer(sharing):
+    way = Way(sharing, True, gpus=8, accumulate=4)
+    config = parsed(recipe("tiny"), way.options.split(), "dino-lab train tiny").config
+    machine = config.machine
+    assert (machine.parallel, machine.reshard) == ("ddp" if sharing == "ddp" else "fsdp", sharing != "zero2")
+    assert (machine.checkpointing, config.optim.accumulate) == (True, 4)
 
 
 @pytest.mark.parametrize("name", RECIPES)
