@@ -28,6 +28,11 @@ def main(arguments: list[str]) -> int:
         add_help=False,
     )
     parser.add_argument("--teacher", required=True, help="a run of DINO lab, or one of its checkpoint folders")
+    parser.add_argument(
+        "--fresh-heads",
+        action="store_true",
+        help="the teacher is a published backbone (a file, a folder, a name): give it heads that nobody trained",
+    )
     parser.add_argument("--students", required=True, nargs="+", metavar="STUDENT")
     parser.add_argument("--out", required=True, type=Path, help="a new folder; each student's run is made in it")
     parser.add_argument(
@@ -42,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
     from dino_core.distillation import start
 
-    ended = start(known.teacher, students, known.out, ranks=known.ranks)
+    ended = start(known.teacher, students, known.out, ranks=known.ranks, fresh_heads=known.fresh_heads)
     return 1 if "failed" in ended.values() else 0
 
 

@@ -16,6 +16,7 @@ import torch
 from dino_core import parallel
 from dino_core.config import TrainConfig
 from dino_core.data.sources import Source, open_source
+from dino_core.distillation.heads import with_fresh_heads
 from dino_core.distillation.lockstep import Lockstep
 from dino_core.distillation.sight import Eyes, Sight, agreed_sight, teachers_sight
 from dino_core.distillation.suiting import suited
@@ -31,6 +32,8 @@ from dino_core.rundir.read import read_config, read_run
 from dino_core.train import opened, reopened
 
 DISTILLATION = "distillation.json"
+TEACHER = ".teacher"
+"""Where a teacher with fresh heads is kept."""
 FORMAT = 1
 
 
@@ -46,17 +49,29 @@ class Student:
 
 
 def start(
-    teacher: str | Path, students: dict[str, TrainConfig], out: str | Path, *, ranks: list[int] | None = None
+    teacher: str | Path,
+    students: dict[str, TrainConfig],
+    out: str | Path,
+    *,
+    ranks: list[int] | None = None,
+    fresh_heads: bool = False,
 ) -> dict[str, str]:
     """Distil new students, by name, from a frozen teacher; how each ended.
 
-    `ranks` are the shares of torchrun's processes that each student gets, by default equal ones."""
+    `ranks` are the shares of torchrun's processes that each student gets, by default equal ones.  With `fresh_heads` the
+    teacher is any backbone, whose heads are random and of the sizes that the first student has."""
     out = Path(out)
     _begin_processes(students)
-    known = frozen_teacher(teacher)
-    if parallel.is_writer() and out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if parallel.is_writer() and out.exists() and (not out.is_dir() or [p for p in out.iterdir() if p.name != TEACHER]):
         raise RunError(f"{out} is not empty. Choose another, or go on with `dino-lab resume {out}`.")
-    source = open_source(next(iter(students.values())).data, split="train")
+    first = next(iter(students.values()))
+    source = open_source(first.data, split="train")
+    if fresh_heads:
+        if parallel.is_writer():
+            with_fresh_heads(teacher, first, len(source), out / TEACHER)
+        parallel.barrier()
+        teacher = out / TEACHER
+    known = frozen_teacher(teacher)
     ready = [settled(name, config, known, source) for name, config in students.items()]
     sight = agreed_sight({student.name: student.sight for student in ready})
     shares = shared_out(list(students), sight.batch_size, ranks)

@@ -101,8 +101,7 @@ class Teacher(Network):
 def frozen_teacher(source: str | Path) -> Teacher:
     """The teacher of a run, by its newest checkpoint, or of one checkpoint; its heads are reused.
 
-    Raises `CheckpointError` for weights without heads: distillation is about what heads say, and untrained heads say
-    nothing about images."""
+    Raises `CheckpointError` for weights without heads: distillation is about what heads say."""
     folder = Path(source).expanduser()
     if (folder / CHECKPOINTS).is_dir():
         steps = checkpoints(folder)
@@ -111,8 +110,9 @@ def frozen_teacher(source: str | Path) -> Teacher:
         folder = folder / CHECKPOINTS / step_name(steps[-1])
     if not (folder / "teacher.safetensors").is_file():
         raise CheckpointError(
-            f"{source} has no heads: distillation needs a run of DINO lab or one of its checkpoints. For a published "
-            "backbone train some first: dino-lab train RECIPE --init.backbone {source} --init.frozen 1."
+            f"{source} has no heads, which distillation is about; it needs a run of DINO lab or one of its checkpoints. To a "
+            f"published backbone give some first (dino-lab train RECIPE --init.backbone {source} --init.frozen 1), or random ones "
+            "(dino-lab distill ... --fresh-heads)."
         )
     network = load_teacher(folder)
     stored = load_file(folder / "teacher.safetensors")

@@ -21,13 +21,14 @@ from dino_core.distillation.sight import Sight, agreed_sight, teachers_sight
 from dino_core.distillation.teacher import frozen_teacher
 from dino_core.engine import Engine
 from dino_core.errors import CheckpointError, ConfigError, RunError
-from dino_core.model import load_teacher
+from dino_core.model import load_backbone, load_teacher
 from dino_core.rundir.read import merge_segments, read_config, read_events, read_run, read_table, status
 from dino_core.schedules import Schedule
 from dino_core.stopwatch import Stopwatch
 from dino_core.train import build_engine
 from dino_core.train import start as train
 from tests import oracles
+from tests.core.test_continued import published
 from tests.core.test_planning import batch_of
 from tests.core.test_training import rows_of
 from tests.ranks import run_on_ranks
@@ -404,6 +405,30 @@ def test_heads_trained_for_a_published_backbone_make_it_a_teacher(teacher, tmp_p
         torch.testing.assert_close(ours, theirs)
     assert not torch.equal(own.head.mlp[0].weight, before.head.mlp[0].weight)
     assert start(headed, {"a": student_config(steps=2)}, tmp_path / "out") == {"a": "finished"}
+
+
+@pytest.mark.parametrize("name", ["dinov2", "dinov3"])
+def test_a_published_backbone_teaches_with_fresh_heads(name, tmp_path):
+    path = published(name, tmp_path)
+    config = student_config(steps=2, init=Init(heads=2 if name == "dinov2" else None))
+    with pytest.raises(
+        CheckpointError, match=r"has no heads.*--init.backbone .*published.pth --init.frozen 1.*--fresh-heads"
+    ):
+        start(path, {"a": config}, tmp_path / "refused")
+    out = tmp_path / "out"
+    assert start(path, {"a": config}, out, fresh_heads=True) == {"a": "finished"}
+    known, images = (
+        frozen_teacher(json.loads((out / "distillation.json").read_text())["teacher"]),
+        torch.randn(2, 3, 48, 48),
+    )
+    torch.testing.assert_close(
+        known.backbone(images).patches, load_backbone(path, heads=config.init.heads)(images).patches
+    )
+    about = json.loads((out / "a/run.json").read_text())
+    (out / "a/run.json").write_text(json.dumps({**about, "status": "running"}))
+    shutil.rmtree(out / "a/checkpoints")  # as a kill before the first checkpoint
+    path.unlink()
+    assert resume(out) == {"a": "finished"}
 
 
 def test_students_may_differ_in_all_that_the_teacher_does_not_see():
