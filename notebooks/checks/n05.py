@@ -92,7 +92,8 @@ fewest = Exercise(
 def masks(seed: int, found: str, wanted: str) -> tuple[np.ndarray, np.ndarray]:
     """The same overlap in another order."""
     shuffled = np.random.default_rng(seed + 11).permutation(len(found))
-    return tuple(np.array([mark == "x" for mark in row])[shuffled] for row in (found, wanted))
+    first, second = (np.array([mark == "x" for mark in row])[shuffled] for row in (found, wanted))
+    return first, second
 
 
 overlap_of = Exercise(
