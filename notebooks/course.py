@@ -10,13 +10,14 @@ import lab
 from notebooks.exercises import Unsolved, hint
 from notebooks.figures import look, style
 from notebooks.guesses import home, predict, recorded, reveal
-from notebooks.live import LiveRun, live_run, stop
+from notebooks.live import LiveRun, fork, live_run, stop
 from notebooks.views import show
 
 __all__ = [
     "QUICK",
     "LiveRun",
     "Unsolved",
+    "fork",
     "gallery",
     "hint",
     "home",
@@ -41,9 +42,9 @@ def scaled(full: Amount, quick: Amount) -> Amount:
     return quick if QUICK else full
 
 
-def gallery() -> lab.Run:
-    """The recorded run that ships with the lab: recipe `tiny` for 6000 steps on drawn shapes."""
-    return lab.Run(Path(lab.__file__).parent / "gallery" / "dino_shapes")
+def gallery(name: str = "dino_shapes") -> lab.Run:
+    """A recorded run that ships with the lab: recipe `tiny` for 6000 steps on drawn shapes, or another by its name."""
+    return lab.Run(Path(lab.__file__).parent / "gallery" / name)
 
 
 style()

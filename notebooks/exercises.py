@@ -85,21 +85,26 @@ class Exercise:
             raise self._unsolved(
                 "give the function itself to the check, not what it returns: without brackets."
             )
-        for case in self.cases(seed):
-            self._try(answer, case)
+        cases = list(self.cases(seed))
+        results = [self._tried(answer, case) for case in cases]
+        for place, (result, case) in enumerate(zip(results, cases)):
+            given = copy.deepcopy(case)
+            wrong = (
+                self.judge(result, *given) if self.judge else self._compared(results, cases, place)
+            )
+            if wrong is not None:
+                raise self._unsolved(wrong)
         if seed == 0:
             print(f"{self.number}: {self.praise}")
 
-    def _try(self, answer: Callable[..., Any], case: tuple[Any, ...]) -> None:
+    def _tried(self, answer: Callable[..., Any], case: tuple[Any, ...]) -> Any:
         given = copy.deepcopy(case)
         result = self._result(answer, given)
         if not all(same(now, before, 0) for now, before in zip(given, case)):
             raise self._unsolved(
                 "your function changes what it is given; work on a copy, or make a new tensor."
             )
-        wrong = self._verdict(result, case)
-        if wrong is not None:
-            raise self._unsolved(wrong)
+        return result
 
     def _result(self, answer: Callable[..., Any], case: tuple[Any, ...]) -> Any:
         try:
@@ -121,16 +126,21 @@ class Exercise:
             )
         return result
 
-    def _verdict(self, result: Any, case: tuple[Any, ...]) -> str | None:
-        if self.judge is not None:
-            return self.judge(result, *copy.deepcopy(case))
+    def _compared(self, results: list[Any], cases: list[tuple[Any, ...]], place: int) -> str | None:
+        """What is wrong with one result: the mistake that explains all of them, else this one, else what is visible."""
         assert self.right is not None
+        result, case = results[place], cases[place]
         expected = self.right(*copy.deepcopy(case))
         if same(result, expected, self.tolerance):
             return None
-        for mistake in self.mistakes:
-            if same(result, mistake.made(*copy.deepcopy(case)), self.tolerance):
-                return mistake.sentence
+        for explained in (zip(results, cases), [(result, case)]):
+            pairs = list(explained)
+            for mistake in self.mistakes:
+                if all(
+                    same(one, mistake.made(*copy.deepcopy(given)), self.tolerance)
+                    for one, given in pairs
+                ):
+                    return mistake.sentence
         for symptom in self.symptoms:
             if _shows(symptom, result, case):
                 return symptom.sentence

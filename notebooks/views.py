@@ -54,7 +54,7 @@ def loss(run: lab.Run, *, step: int | None, image: int) -> None:
     names = {
         "loss/dino": "loss",
         "teacher/entropy": "H(teacher)",
-        "teacher/kl": "KL(teacher || student)",
+        "kl": "KL(teacher || student)",
     }
     for name, label in names.items():
         if name in table:
@@ -66,6 +66,32 @@ def loss(run: lab.Run, *, step: int | None, image: int) -> None:
     axes.legend()
     look(drawn, "the cross-entropy between views, and the entropy and the divergence that add up to it.",
          "whether the divergence stays away from 0: where it is 0, nothing is left to learn.")  # fmt: skip
+
+
+def collapse(run: lab.Run, *, step: int | None, image: int) -> None:
+    """Entropy, divergence and information, in units of their largest value."""
+    table = run.metrics()
+    whole = np.log(run.config.head.prototypes or 1)
+    drawn, axes = figure()
+    names = {
+        "teacher/entropy": "H: how undecided about each image",
+        "target/mean_entropy": "H of the mean: how widely prototypes are used",
+        "kl": "KL: what the student has to learn",
+        "teacher/information": "information about the image",
+    }
+    for name, label in names.items():
+        if name in table:
+            line = table[["step", name]].dropna()
+            axes.plot(line["step"], line[name] / whole, label=label)
+    axes.set(
+        title=f"Collapse or not: {run.name}",
+        xlabel="training step",
+        ylabel=f"share of ln K = {whole:.2f} nats",
+    )
+    axes.set(ylim=(-0.02, 1.02))
+    axes.legend(fontsize=8)
+    look(drawn, "the numbers of notebook 03 in a real run, of the batch of each logged step.",
+         "whether KL and information stay away from 0; H alone says nothing.")  # fmt: skip
 
 
 def attention(run: lab.Run, *, step: int | None, image: int, head: int | None = None) -> None:
@@ -135,4 +161,10 @@ def gram(run: lab.Run, *, step: int | None, image: int, anchor: int | None = Non
          "whether the difference follows parts of the image, or everything has become more alike.")  # fmt: skip
 
 
-STATIC = {"loss": loss, "attention": attention, "patches": patches, "gram": gram}
+STATIC = {
+    "loss": loss,
+    "collapse": collapse,
+    "attention": attention,
+    "patches": patches,
+    "gram": gram,
+}

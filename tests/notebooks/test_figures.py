@@ -39,6 +39,16 @@ def test_several_lines_need_a_legend(capsys):
     assert "**Look at:** them." in capsys.readouterr().out
 
 
+def test_one_legend_serves_several_axes_with_the_same_lines():
+    picture, (first, second) = figure(1, 2)
+    for axes in (first, second):
+        axes.plot([0, 1], label="one")
+        axes.plot([1, 0], label="other")
+        axes.set(**COMPLETE)
+    second.legend()
+    look(picture, "two lines twice.", "them.")
+
+
 def test_a_picture_needs_a_title_alone():
     picture, axes = figure()
     axes.imshow([[0, 1]])
