@@ -26,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--photos", help="a folder of labelled photographs with masks, for the group `photographs`")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these")
+    parser.add_argument("--arms", nargs="+", help="only these")
     parser.add_argument("--measure-only", action="store_true", help="train nothing: measure what is there")
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes, to see that it works; the numbers mean nothing"
@@ -57,7 +58,9 @@ def studied(group: Group, options: argparse.Namespace) -> dict[str, Any]:
     ledger = Ledger(options.runs / group.name / "measured.json", images)
     done: list[dict[str, Any]] = []
     for trial in trials(group):
-        if options.seeds and trial.seed not in options.seeds:
+        if trial.seed not in (options.seeds or [trial.seed]) or trial.arm.name not in (
+            options.arms or [trial.arm.name]
+        ):
             continue
         if options.measure_only and not finished(trial, options.runs):
             continue

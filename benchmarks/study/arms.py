@@ -33,7 +33,11 @@ class Group:
     options: tuple[str, ...] = ()
     seeds: tuple[int, ...] = (0,)
     looks: tuple[int, ...] = field(default=())
-    """Steps whose checkpoints are measured besides the last; multiples of the first."""
+    """Steps whose checkpoints are measured besides the last; the first of them divides the others."""
+    origin: str = ""
+    """All arms are forks of this run,"""
+    begin: int = 0
+    """from this step, rather than trained from the beginning."""
     photographs: bool = False
     """On a folder that the user names."""
 
@@ -72,9 +76,9 @@ PARTS = Group(
         Arm("iBOT", IBOT),
         Arm("no KoLeo", ("--objective.koleo-weight", "0")),
         Arm("Sinkhorn", SINKHORN),
-        Arm("Sinkhorn, 64 prototypes", (*SINKHORN, "--head.prototypes", "64")),
         Arm("no registers", ("--backbone.registers", "0")),
         Arm("Gram from 200", ("--gram.weight", "2"), parent="tiny", at=200),
+        Arm("Sinkhorn, 64 prototypes", (*SINKHORN, "--head.prototypes", "64")),
     ),
 )
 
@@ -90,21 +94,15 @@ PHOTOGRAPHS = Group(
 
 DECLINE = Group(
     name="decline",
-    says="A small network, long on few images, at a constant rate: does what patches say decline while k-NN rises?",
+    says="`lab/gallery/dino_shapes` from step 500 on at a constant rate, with and without Gram anchoring",
     recipe="tiny",
-    steps=2000,
-    looks=(250, 500, 1000, 1500),
-    options=(
-        *("--batch-size", "32", "--data.shapes.images", "1000", "--backbone.dim", "64", "--backbone.heads", "4"),
-        *("--crops.global-size", "32", "--crops.local-size", "16", "--schedules.lr-shape", "constant"),
-        *("--schedules.momentum", "0.996", "0.996"),
-    ),
-    arms=(
-        Arm("class token alone"),
-        Arm("Gram from 1000", ("--gram.weight", "2"), parent="class token alone", at=1000),
-    ),
+    origin="lab/gallery/dino_shapes",
+    begin=500,
+    steps=1000,
+    looks=(750,),
+    options=("--batch-size", "32", "--schedules.lr-shape", "constant", "--schedules.momentum", "0.996", "0.996"),
+    arms=(Arm("goes on"), Arm("Gram", ("--gram.weight", "2"))),
 )
-"""64 passes over the images."""
 
 GROUPS = {group.name: group for group in (PARTS, DECLINE, PHOTOGRAPHS)}
 
@@ -120,6 +118,9 @@ TINY = (
 
 
 def quick(group: Group) -> Group:
-    """The same arms for four steps of a network of nothing."""
+    """The same arms for four steps of a network of nothing; two where the network is that of another run."""
+    if group.origin:
+        small = ("--batch-size", "4", "--evaluation.train-images", "8", "--evaluation.test-images", "8")
+        return replace(group, steps=group.begin + 2, looks=(), options=(*group.options, *small))
     arms = tuple(replace(arm, at=2 if arm.parent else 0) for arm in group.arms)
     return replace(group, steps=4, seeds=(0,), looks=(2,), arms=arms, options=(*group.options, *TINY))

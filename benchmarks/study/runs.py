@@ -29,6 +29,8 @@ class Trial:
             parent = runs / Trial(self.group, self.group.arm(self.arm.parent), self.seed).name
             return ["fork", str(parent), "--at", str(self.arm.at), *self.arm.options, *out]
         own = ["--seed", str(self.seed), *self.group.length, *self.arm.options]
+        if self.group.origin:
+            return ["fork", self.group.origin, "--at", str(self.group.begin), *own, *options, *out]
         return ["train", self.group.recipe, *own, *options, *out]
 
 

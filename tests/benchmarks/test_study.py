@@ -20,14 +20,17 @@ from dino_core.evaluation.segmentation import confusion, iou_of, mean_iou
 from dino_core.evaluation.whole import measured
 from dino_core.model import load_backbone
 from dino_core.recipes import recipe
-from dino_core.rundir.read import read_config, read_table
+from dino_core.rundir.read import checkpoints, read_config, read_table
 
+ROOT = Path(study.__file__).parents[2]
 ARMS = [(group, arm) for group in GROUPS.values() for arm in group.arms[1:] if not arm.parent]
 
 
 def config_of(trial: Trial) -> TrainConfig:
     command, name, *options = trial.command(Path("RUNS"))
-    assert command == "train"
+    if command == "fork":
+        assert options[:2] == ["--at", str(trial.group.begin)]
+        return parsed(read_config(ROOT / name), options[2:], "dino-lab fork").config
     return parsed(recipe(name), options, "dino-lab train").config
 
 
@@ -49,6 +52,13 @@ def test_a_fork_starts_at_a_checkpoint_that_its_parent_keeps_with_all_of_its_sta
                 output = config_of(Trial(group, group.arm(arm.parent), 0)).output
                 assert arm.at % (output.checkpoint_every or 1) == 0
                 assert (group.steps - arm.at) / (output.checkpoint_every or 1) < output.keep_states
+
+
+def test_a_group_of_forks_starts_at_a_checkpoint_of_the_run_it_names():
+    for group in GROUPS.values():
+        if group.origin:
+            assert group.begin in checkpoints(ROOT / group.origin)
+            assert group.begin < quick(group).steps <= group.steps
 
 
 def test_seed_by_seed_with_parents_before_their_forks():
