@@ -4,6 +4,7 @@ Axes: B images, h w pixels, Q tokens, N patches, H heads."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from jaxtyping import Bool, Float
@@ -12,7 +13,11 @@ from torch import Tensor, nn
 
 from dino_core.errors import ConfigError
 from dino_core.model.backbone import Backbone, layer_of, patch_grid
+from dino_core.model.listening import listening
 from dino_core.model.tokens import Tokens
+
+_unfusing = threading.Lock()
+"""One thread at a time switches fused kernels off and on again."""
 
 
 class EvaVit(Backbone):
@@ -43,14 +48,13 @@ class EvaVit(Backbone):
         """The rows a block really used, which timm computes where no fused kernel hides them."""
         attention = self.model.blocks[layer_of(layer, self.depth)].attn
         patch_grid(images, self.patch)
-        seen: list[Tensor] = []
-        fused, attention.fused_attn = attention.fused_attn, False
-        hook = attention.attn_drop.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
-        try:
-            self.model.forward_features(images)
-        finally:
-            hook.remove()
-            attention.fused_attn = fused
+        with _unfusing:
+            fused, attention.fused_attn = attention.fused_attn, False
+            try:
+                with listening([attention.attn_drop], lambda module, inputs, output: inputs[0]) as seen:
+                    self.model.forward_features(images)
+            finally:
+                attention.fused_attn = fused
         return seen[0]
 
     def blocks(self) -> list[nn.Module]:

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from dino_core.errors import ConfigError
 from dino_core.model.backbone import Backbone, layer_of, patch_grid
+from dino_core.model.listening import listening
 from dino_core.model.residual import added, depth_of
 from dino_core.model.rotary import Rotary, rotated
 from dino_core.model.tokens import Tokens
@@ -211,13 +212,9 @@ class RopeVit(Backbone):
         layer = layer_of(layer, self.depth)
         x, table, _ = self._embed(images, None)
         asked: Any = self.layers[layer]
-        seen: list[Tensor] = []
-        hook = asked.attn.register_forward_hook(lambda attn, given, _: seen.append(attn.rows(given[0], table)))
-        try:  # inside the block, where its weights are whole if they are sharded
-            for block in self.layers[: layer + 1]:
+        with listening([asked.attn], lambda attn, given, _: attn.rows(given[0], table)) as seen:
+            for block in self.layers[: layer + 1]:  # rows are asked for inside, where sharded weights are whole
                 x = block(x, table)
-        finally:
-            hook.remove()
         return seen[0]
 
     def blocks(self) -> list[nn.Module]:

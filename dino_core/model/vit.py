@@ -19,6 +19,7 @@ from dino_core import config
 from dino_core.errors import ConfigError
 from dino_core.model.abreast import replace_drop_path
 from dino_core.model.backbone import Backbone, layer_of, patch_grid
+from dino_core.model.listening import listening
 from dino_core.model.residual import SubsetBlock, added, set_stochastic_depth
 from dino_core.model.tokens import Tokens
 
@@ -100,16 +101,9 @@ class Vit(Backbone):
         layer = layer_of(layer, self.depth)
         x = self._embed(images, None)
         attention = self.model.blocks[layer].attn
-        seen: list[Tensor] = []
-        hooks = [
-            norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
-            for norm in (attention.q_norm, attention.k_norm)  # identities in most ViTs
-        ]
-        try:
+        norms = (attention.q_norm, attention.k_norm)  # identities in most ViTs
+        with listening(norms, lambda module, inputs, output: output) as seen:
             self.model.blocks[: layer + 1](x)
-        finally:
-            for hook in hooks:
-                hook.remove()
         q, k = seen  # B H Q d
         return (q * attention.scale @ k.mT).softmax(-1)
 

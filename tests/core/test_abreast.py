@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from dino_core import config
 from dino_core.model import Head, Network, build_backbone
-from dino_core.model.abreast import can_share
+from dino_core.model.abreast import abreast, can_share
 from dino_core.model.architectures import RotaryVit
 from dino_core.model.backbone import Backbone
 
@@ -85,6 +86,20 @@ def test_without_gradients_and_in_mixed_precision_the_threads_do_as_the_caller()
     assert shared.cls.dtype == plain.cls.dtype
     torch.testing.assert_close(shared.cls, plain.cls)
     assert torch.get_num_threads() >= 1
+
+
+@pytest.mark.parametrize("make", [vit, rotary])
+def test_attention_of_two_threads_at_once_is_that_of_one(make: type) -> None:
+    """Both are inside the network before either reaches the layer that is asked."""
+    torch.manual_seed(0)
+    backbone = make(0.0).eval()
+    images = torch.randn(4, 3, 16, 16)
+    with torch.no_grad():
+        alone = backbone.attention(images)
+        together = threading.Barrier(2, timeout=30)
+        backbone.blocks()[0].register_forward_pre_hook(lambda *_: [together.wait(), None][1])
+        shared = abreast(backbone, backbone.attention, images, threads=2)
+    assert torch.allclose(shared, alone, atol=1e-6)
 
 
 def test_the_number_of_threads_is_as_before_afterwards() -> None:
