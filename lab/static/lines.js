@@ -38,7 +38,7 @@ export class History {
 
 /** A canvas that is as wide as its place and `height` pixels tall; `paint(context, width, height)` works in pixels of the page. */
 export function sheet(height, paint, attributes = {}) {
-  const canvas = h("canvas", { role: "img", class: "sheet", style: `height:${height}px`, ...attributes });
+  const canvas = h("canvas", { role: "img", class: "pg-sheet", style: `height:${height}px`, ...attributes });
   canvas.paint = () => {
     const width = canvas.clientWidth, tall = canvas.clientHeight, ratio = devicePixelRatio || 1;
     if (!width || !tall) return;

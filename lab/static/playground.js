@@ -248,6 +248,8 @@ function transport({ play, step, slow, reset, speed, cut }) {
   } };
 }
 
+const two = (value) => (value === null || value === undefined ? "–" : Math.abs(value).toFixed(2));
+
 /** The three curves over steps. */
 function timeline() {
   const main = lines({ title: "Cross-entropy = H + KL", unit: "in units of ln K", height: 210, range: [0, 1.12], about: "H is the teacher's entropy, KL its divergence from the student's answers." });
@@ -256,12 +258,12 @@ function timeline() {
   return { element: h("div", { class: "pg-curves" }, main.element, worth.element, length.element), draw(experiment, guesses) {
     const { columns: c } = experiment.curves, end = Math.max(300, 1.04 * experiment.step), marks = flags(experiment), bare = marks.map((mark) => ({ ...mark, label: null }));
     main.draw({ x: c.step, end, marks, lines: [{ y: 1, label: "1 = ln K: all prototypes alike", colour: "red" }, { y: 0, label: "0: one prototype takes all", colour: "red" }, ...guesses], curves: [
-      { name: "H(t) of the teacher", colour: "orange", y: c.entropy, fill: "zero", about: "How unsure the teacher is about each image." },
-      { name: "+ KL(t‖s)", colour: "blue", y: c.cross_entropy, fill: "below", told: c.kl, about: "What the student has still to learn, drawn on top of H." }] });
+      { name: "H(t) of the teacher", colour: "orange", y: c.entropy, shown: two, fill: "zero", about: "How unsure the teacher is about each image." },
+      { name: "+ KL(t‖s)", colour: "blue", y: c.cross_entropy, fill: "below", told: c.kl, shown: two, about: "What the student has still to learn, drawn on top of H." }] });
     worth.draw({ x: c.step, end, marks: bare, curves: [
-      { name: "usage", colour: "sky", y: c.usage, about: "Entropy of the mean target: 1 when all prototypes are used alike." },
-      { name: "of raw answers", colour: "purple", dash: "dash", y: c.raw, about: "The same before centering or Sinkhorn." },
-      { name: "information", colour: "green", y: c.information, about: "Usage minus mean entropy: what an answer tells about its image." },
+      { name: "usage", colour: "sky", y: c.usage, shown: two, about: "Entropy of the mean target: 1 when all prototypes are used alike." },
+      { name: "of raw answers", colour: "purple", dash: "dash", y: c.raw, shown: two, about: "The same before centering or Sinkhorn." },
+      { name: "information", colour: "green", y: c.information, shown: two, about: "Usage minus mean entropy: what an answer tells about its image." },
       { name: "purity", colour: "ink", dash: "dot", y: c.purity, shown: (v) => percent(v, 0), about: "Share of images whose class is the most frequent of their prototype; an untrained network has 30 % and more, so it proves no health." }] });
     length.draw({ x: c.step, end, marks: bare, curves: [{ name: "‖centre‖", colour: "blue", y: c.centre }] });
   } };
