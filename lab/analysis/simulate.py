@@ -81,6 +81,7 @@ class Simulator:
         self.moments = [{name: np.zeros_like(weight) for name, weight in self.student.items()} for _ in range(2)]
         self.centre: Float[np.ndarray, " K"] = np.zeros(prototypes)
         self.seen: dict[str, float] = {}
+        self._surveyed: tuple[float, np.ndarray] | None = None
         self.last: dict[str, Any] = {}
         """What the last step computed on its way: points, logits, targets, gradients."""
 
@@ -90,12 +91,12 @@ class Simulator:
         names = {name: None for row in rows for name in row}
         return {name: np.array([row.get(name, np.nan) for row in rows], dtype=float) for name in names}
 
-    def rows(self, steps: int) -> Iterator[dict[str, float]]:
+    def rows(self, steps: int) -> Iterator[dict[str, Any]]:
         """The same, a row a step, as `dino_core.telemetry.Diagnosis` reads them."""
         for _ in range(steps):
             yield self.next()
 
-    def next(self) -> dict[str, float]:
+    def next(self) -> dict[str, Any]:
         """One step (Caron et al. 2021, Algorithm 1); its row of metrics."""
         self.options = o = _changed(self.options, self.changes.get(self.step, {}))
         images, prototypes = o.batch, o.prototypes
@@ -151,8 +152,10 @@ class Simulator:
     def survey(self) -> dict[str, float]:
         """What the teacher says of the same 256 images every time."""
         labels = np.arange(SURVEYED) % CLASSES
-        keys = _key(self.seed, SURVEY, 0), _key(self.seed, SURVEY_VIEWS, 0)
-        seen = forward(self.teacher, self._points(labels, [self.options.noise], *keys))
+        if self._surveyed is None or self._surveyed[0] != self.options.noise:
+            keys = _key(self.seed, SURVEY, 0), _key(self.seed, SURVEY_VIEWS, 0)
+            self._surveyed = self.options.noise, self._points(labels, [self.options.noise], *keys)
+        seen = forward(self.teacher, self._surveyed[1])
         targets = self.targets(seen["logits"])
         usage = float(_entropy(targets.mean(axis=0)))
         raw = _softmax(seen["logits"] / self.options.temperature).mean(axis=0)
@@ -313,7 +316,7 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return e / e.sum(axis=-1, keepdims=True)
 
 
-def _entropy(p: np.ndarray) -> np.ndarray:
+def _entropy(p: np.ndarray) -> Any:
     return -(p * np.log(np.where(p > 0, p, 1))).sum(axis=-1)
 
 
@@ -327,13 +330,12 @@ def _mix(x: np.ndarray) -> np.ndarray:
     return x ^ (x >> np.uint32(16))
 
 
-def _word(value: int) -> np.ndarray:
-    return np.array([value % 2**32], dtype=np.uint32)
-
-
 def _key(seed: int, purpose: int, step: int) -> np.ndarray:
-    key = _mix(_word(seed + 0x9E3779B9))
-    return _mix(_mix(key + _word(purpose * 0x85EBCA6B)) + _word(step * 0xC2B2AE35))
+    seed_word, purpose_word, step_word = (
+        np.array([value % 2**32], dtype=np.uint32)
+        for value in (seed + 0x9E3779B9, purpose * 0x85EBCA6B, step * 0xC2B2AE35)
+    )
+    return _mix(_mix(_mix(seed_word) + purpose_word) + step_word)
 
 
 def _uniform(key: np.ndarray, index: np.ndarray) -> np.ndarray:
@@ -341,8 +343,98 @@ def _uniform(key: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def _normals(key: np.ndarray, count: int) -> np.ndarray:
-    """Standard normal numbers by Box and Muller."""
-    even = 2 * np.arange((count + 1) // 2)
-    length = np.sqrt(-2 * np.log(_uniform(key, even)))
-    angle = 2 * np.pi * _uniform(key, even + 1)
+    """Standard normal numbers by Box and Muller, two of two."""
+    first, second = _uniform(key, np.arange(count + count % 2)).reshape(-1, 2).T
+    length, angle = np.sqrt(-2 * np.log(first)), 2 * np.pi * second
     return np.stack([length * np.cos(angle), length * np.sin(angle)], axis=1).reshape(-1)[:count]
+
+
+# ---- dense features that decay
+
+PATCHES_ACROSS, WIDTH = 14, 24
+"""Patches of a side, features of a patch."""
+OWN, COMMON, ASIDE = 0.45, 0.65, 1.2
+"""Of patch features: own noise, and what all patches share, beside a part's direction of length one; of the image token: what
+does not lie along the patches' mean."""
+RATE = 0.003
+"""Length of a step."""
+
+
+@dataclass(frozen=True)
+class GramToy:
+    """Curves of `gram_toy`, one number a step, the first before any; and the patches at each."""
+
+    contrast: Float[np.ndarray, " M"]
+    """Mean similarity of patches of one part, less that of patches of different parts."""
+    to_cls: Float[np.ndarray, " M"]
+    """Mean cosine of patches to the image token."""
+    gram_error: Float[np.ndarray, " M"]
+    """Root mean squared difference of the patches' similarities from those at step 0."""
+    patches: Float[np.ndarray, "M P D"]
+    parts: Int[np.ndarray, " P"]
+    anchors: Int[np.ndarray, " M"]
+    """The step whose patches are the anchor; -1 before anchoring starts."""
+
+
+def gram_toy(
+    weight: float = 0.0, start: int = 0, anchor: int = 0, refresh: int = 0, steps: int = 400, seed: int = 0
+) -> GramToy:
+    """A constructed system, not a network: dense features decay, and Gram anchoring (DINOv3, Sec. 4) prevents or repairs it.
+
+        L = mean_p (1 - x_p · c) + weight · mean_pq (x_p · x_q - a_p · a_q)²
+
+    The first term pulls every patch x_p to the image token c, as global objectives do when they go on for long; so patches
+    grow alike.  The second, from step `start` on, holds their similarities at those of step `anchor`; every `refresh` steps
+    (0: never) the patches of that moment become the anchor.  It leaves them free to turn together towards c."""
+    if not 0 <= anchor <= start:
+        raise ValueError(f"the anchor is of step {anchor} and anchoring starts at {start}; expected 0 <= anchor <= start.")
+    patches, cls, parts = _scene(seed)
+    first, held, of, stored = patches, patches, -1, []
+    rows: dict[str, list[float]] = {"contrast": [], "to_cls": [], "gram_error": [], "anchors": []}
+    for step in range(steps + 1):
+        stored.append(patches)
+        if step == start and weight:
+            held, of = stored[anchor], anchor
+        elif refresh and weight and step > start and (step - start) % refresh == 0:
+            held, of = patches, step
+        rows["contrast"].append(contrast(patches, parts))
+        rows["to_cls"].append(float((patches @ cls).mean()))
+        rows["gram_error"].append(_gram_distance(patches, first))
+        rows["anchors"].append(of)
+        pull = np.broadcast_to(cls, patches.shape).copy()
+        if of >= 0:
+            pull -= weight * 4 / len(patches) * (patches @ (patches.T @ patches) - held @ (held.T @ patches))
+        patches = _unit(patches + RATE * (pull - patches * (pull * patches).sum(axis=1, keepdims=True)))[0]
+    curves = {name: np.array(rows[name]) for name in ("contrast", "to_cls", "gram_error")}
+    return GramToy(**curves, patches=np.stack(stored), parts=parts, anchors=np.array(rows["anchors"], dtype=int))
+
+
+def contrast(patches: Float[np.ndarray, "P D"], parts: Int[np.ndarray, " P"]) -> float:
+    """Mean cosine within parts (of different patches), less the mean between parts."""
+    sums = np.stack([patches[parts == part].sum(axis=0) for part in np.unique(parts)])  # the sum of all pairs is a square
+    sizes = np.unique(parts, return_counts=True)[1]
+    within, everything = float((sums**2).sum()), float((sums.sum(axis=0) ** 2).sum())
+    pairs = int((sizes**2).sum())
+    return (within - len(patches)) / (pairs - len(patches)) - (everything - within) / (len(patches) ** 2 - pairs)
+
+
+def _gram_distance(patches: np.ndarray, anchor: np.ndarray) -> float:
+    """Root mean squared difference of two Gram matrices, by way of the smaller D × D products."""
+    squared = (patches.T @ patches) ** 2 - 2 * (anchor.T @ patches) ** 2 + (anchor.T @ anchor) ** 2
+    return float(np.sqrt(max(squared.sum(), 0)) / len(patches))
+
+
+def _scene(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patches of length one, the image token, and each patch's part: sky, ground, body, head, legs."""
+    row, column = np.divmod(np.arange(PATCHES_ACROSS**2), PATCHES_ACROSS)
+    parts = (row >= 10).astype(int)
+    parts[((row - 6.5) / 2.6) ** 2 + ((column - 6) / 3.8) ** 2 <= 1] = 2
+    parts[(row - 4) ** 2 + (column - 10.5) ** 2 <= 4.5] = 3
+    parts[(row >= 9) & (row <= 11) & np.isin(column, (4, 8))] = 4
+    many = int(parts.max()) + 1
+    drawn = _normals(_key(seed, WEIGHTS, 1), (many + 2 + len(parts)) * WIDTH).reshape(-1, WIDTH)
+    directions = _unit(drawn[: many + 2])[0]
+    own = OWN * drawn[many + 2 :] / np.sqrt(WIDTH)
+    patches = _unit(directions[parts] + COMMON * directions[many] + own)[0]
+    mean = _unit(patches.mean(axis=0))[0]
+    return patches, _unit(mean + ASIDE * directions[many + 1])[0], parts

@@ -177,7 +177,7 @@ export function mount(element, host) {
     verdict.dataset.level = waiting ? "waiting" : found.level;
     verdict.dataset.name = found.name;
     refill(verdict, `${found.name} ${found.level} ${found.since}`, () => [
-      h("p", { class: "pg-found" }, icon(waiting ? "waiting" : ICONS[found.level]), h("span", {}, h("b", {}, found.title), found.level ? ` since step ${found.since}. ` : ". ", found.sentence ? `${found.sentence}. ` : "", found.advice ?? "")),
+      h("p", { class: "pg-found" }, icon(waiting ? "waiting" : ICONS[found.level]), h("span", {}, h("b", {}, found.level ? found.title : `${found.title}.`), [found.level ? ` since step ${found.since}` : "", found.sentence, found.advice].filter(Boolean).map((part) => (part.endsWith(".") ? ` ${part}` : `${part.startsWith(" ") ? "" : " "}${part}.`)))),
       found.rule ? h("p", { class: "hint" }, `Rule: ${found.rule}. Seen: ${evidence(found)}.`) : null]);
   }
 
@@ -252,9 +252,9 @@ const two = (value) => (value === null || value === undefined ? "–" : Math.abs
 
 /** The three curves over steps. */
 function timeline() {
-  const main = lines({ title: "Cross-entropy = H + KL", unit: "in units of ln K", height: 210, range: [0, 1.12], about: "H is the teacher's entropy, KL its divergence from the student's answers." });
-  const worth = lines({ title: "What the answers are worth", unit: "in units of ln K; purity as share", height: 120, about: "Usage is the entropy of the mean answer, information what an answer tells about its image." });
-  const length = lines({ title: "Length of the centre", unit: "logits", height: 60, range: ({ curves: [curve] }) => [0, Math.max(0.2, ...(curve?.y ?? []).filter((y) => y !== null)) * 1.1], lowest: true });
+  const main = lines({ title: "Cross-entropy = H + KL", unit: "in units of ln K", height: 290, range: [0, 1.2], about: "H is the teacher's entropy, KL its divergence from the student's answers." });
+  const worth = lines({ title: "What the answers are worth", unit: "in units of ln K; purity as share", height: 190, about: "Usage is the entropy of the mean answer, information what an answer tells about its image." });
+  const length = lines({ title: "Length of the centre", unit: "logits", height: 100, range: ({ curves: [curve] }) => [0, Math.max(0.2, ...(curve?.y ?? []).filter((y) => y !== null)) * 1.1], lowest: true });
   return { element: h("div", { class: "pg-curves" }, main.element, worth.element, length.element), draw(experiment, guesses) {
     const { columns: c } = experiment.curves, end = Math.max(300, 1.04 * experiment.step), marks = flags(experiment), bare = marks.map((mark) => ({ ...mark, label: null }));
     main.draw({ x: c.step, end, marks, lines: [{ y: 1, label: "1 = ln K: all prototypes alike", colour: "red" }, { y: 0, label: "0: one prototype takes all", colour: "red" }, ...guesses], curves: [

@@ -190,8 +190,9 @@ export function centreBars() {
     shown = Array.from(centre);
     const largest = Math.max(...shown.map(Math.abs));
     while (largest > limit) limit *= 2;
+    while (limit > 0.05 && largest < limit / 8) limit /= 2;
     const length = Math.sqrt(shown.reduce((sum, value) => sum + value * value, 0));
-    const text = used ? `What is taken away from each logit; length ${number(length)}.` : `Not in use now; it stays at length ${number(length)}.`;
+    const text = used ? `What is taken away from each logit; length ${number(length)}. The scale follows in steps of two.` : `Not in use now; it stays at length ${number(length)}.`;
     if (words.textContent !== text) words.textContent = text;
     canvas.setAttribute("aria-label", `The centre: ${shown.length} logits, length ${number(length)}, largest ${number(largest)}.`);
     canvas.paint();

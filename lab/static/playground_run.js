@@ -113,7 +113,7 @@ const LIMITS = { teacher_temperature: [0.005, 1], student_temperature: [0.02, 1]
 
 /** Whether an address may say this: a number of a setting that the page can run. */
 function sound(key, text) {
-  if (!/^\d{1,6}(\.\d{1,6})?$/.test(text ?? "")) return false;
+  if (!Object.hasOwn(DEFAULTS, key) || !/^\d{1,6}(\.\d{1,6})?$/.test(text ?? "")) return false;
   if (typeof DEFAULTS[key] === "boolean") return text === "0" || text === "1";
   const [from, to] = LIMITS[key] ?? [1, 0], value = Number(text);
   return value >= from && value <= to && (!["batch", "local_views"].includes(key) || Number.isInteger(value));

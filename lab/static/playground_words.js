@@ -104,7 +104,7 @@ export class Diagnosis {
     const silent = now.information < NO_INFORMATION;
     if (early && silent) return this.verdict;
     return { name: "healthy", title: silent ? "Nothing wrong is seen any more" : "Healthy so far", level: 0, since: now.row.step,
-      sentence: "Answers differ between images, and the student has something left to learn.", rule: `information above ${NO_INFORMATION} ln K, and none of the findings`,
+      sentence: "Answers differ between images, and the student has something left to learn", rule: `information above ${NO_INFORMATION} ln K, and none of the findings`,
       evidence: [["information", now.information, NO_INFORMATION], ["KL", now.kl, NO_KL]] };
   }
 

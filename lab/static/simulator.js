@@ -37,11 +37,11 @@ function mix(x) {
   return (x ^ (x >>> 16)) >>> 0;
 }
 
-const keyOf = (seed, purpose, step) => mix(mix(mix(seed + 0x9e3779b9) + Math.imul(purpose, 0x85ebca6b)) + Math.imul(step, 0xc2b2ae35));
+export const keyOf = (seed, purpose, step) => mix(mix(mix(seed + 0x9e3779b9) + Math.imul(purpose, 0x85ebca6b)) + Math.imul(step, 0xc2b2ae35));
 const uniform = (key, i) => (mix(mix(i ^ key) + key) + 0.5) / 4294967296;
 
 /** Standard normal numbers by Box and Muller. */
-function normals(key, count, into = new Float64Array(count)) {
+export function normals(key, count, into = new Float64Array(count)) {
   for (let i = 0; i < count; i += 2) {
     const length = Math.sqrt(-2 * Math.log(uniform(key, i))), angle = 2 * Math.PI * uniform(key, i + 1);
     into[i] = length * Math.cos(angle);
@@ -145,7 +145,7 @@ function rotate(a, v, n, p, q) {
 // ---- the network
 
 /** into (rows × columns) = a (rows × inner) times b (inner × columns), plus a row; four columns at a time, their sums in registers. */
-function product(a, b, rows, inner, columns, into, plus = null) {
+export function product(a, b, rows, inner, columns, into, plus = null) {
   for (let r = 0; r < rows; r++)
     for (let c = 0; c < columns; c += 4) {
       let s0 = plus ? plus[c] : 0, s1 = plus ? plus[c + 1] : 0, s2 = plus ? plus[c + 2] : 0, s3 = plus ? plus[c + 3] : 0;
@@ -159,7 +159,7 @@ function product(a, b, rows, inner, columns, into, plus = null) {
 }
 
 /** into (left × columns) = a (rows × left), transposed, times b (rows × columns). */
-function productOverRows(a, b, rows, left, columns, into) {
+export function productOverRows(a, b, rows, left, columns, into) {
   for (let l = 0; l < left; l++)
     for (let c = 0; c < columns; c += 4) {
       let s0 = 0, s1 = 0, s2 = 0, s3 = 0;
