@@ -134,7 +134,9 @@ class Simulator:
     def draw(self, images: int, noises: list[float]) -> tuple[Float[np.ndarray, "N 16"], Int[np.ndarray, " B"]]:
         """The batch of this step: views of images (view after view), and the images' classes."""
         labels = np.floor(CLASSES * _uniform(_key(self.seed, LABELS, self.step), np.arange(images))).astype(int)
-        return self._points(labels, noises, _key(self.seed, IMAGES, self.step), _key(self.seed, VIEWS, self.step)), labels
+        return self._points(
+            labels, noises, _key(self.seed, IMAGES, self.step), _key(self.seed, VIEWS, self.step)
+        ), labels
 
     def _points(self, labels: np.ndarray, noises: list[float], own: np.ndarray, shake: np.ndarray) -> np.ndarray:
         size = (len(labels), INPUT)
@@ -258,7 +260,9 @@ def koleo(features: Float[np.ndarray, "B D"]) -> tuple[float, Float[np.ndarray, 
     np.fill_diagonal(squared, np.inf)
     nearest = squared.argmin(axis=1)
     distances = np.sqrt(squared[np.arange(len(features)), nearest])[:, None]
-    scale = np.divide(-1, len(features) * distances * (distances + 1e-8), where=distances > 0, out=np.zeros_like(distances))
+    scale = np.divide(
+        -1, len(features) * distances * (distances + 1e-8), where=distances > 0, out=np.zeros_like(distances)
+    )
     pulls = scale * (features - features[nearest])
     gradient = pulls.copy()
     np.subtract.at(gradient, nearest, pulls)
@@ -288,7 +292,13 @@ def _changed(options: Options, changes: Mapping[str, Any]) -> Options:
 
 def _weights(key: np.ndarray, prototypes: int) -> dict[str, np.ndarray]:
     """He's initial weights before the ReLU, Glorot's after it; no biases; prototypes without a scale."""
-    shapes = {"w1": (INPUT, HIDDEN), "b1": (HIDDEN,), "w2": (HIDDEN, FEATURES), "b2": (FEATURES,), "v": (prototypes, FEATURES)}
+    shapes = {
+        "w1": (INPUT, HIDDEN),
+        "b1": (HIDDEN,),
+        "w2": (HIDDEN, FEATURES),
+        "b2": (FEATURES,),
+        "v": (prototypes, FEATURES),
+    }
     scales = {"w1": np.sqrt(2 / INPUT), "b1": 0.0, "w2": np.sqrt(1 / HIDDEN), "b2": 0.0, "v": 1.0}
     drawn = _normals(key, sum(int(np.prod(shape)) for shape in shapes.values()))
     parts = np.split(drawn, np.cumsum([int(np.prod(shape)) for shape in shapes.values()])[:-1])
@@ -387,7 +397,9 @@ def gram_toy(
     grow alike.  The second, from step `start` on, holds their similarities at those of step `anchor`; every `refresh` steps
     (0: never) the patches of that moment become the anchor.  It leaves them free to turn together towards c."""
     if not 0 <= anchor <= start:
-        raise ValueError(f"the anchor is of step {anchor} and anchoring starts at {start}; expected 0 <= anchor <= start.")
+        raise ValueError(
+            f"the anchor is of step {anchor} and anchoring starts at {start}; expected 0 <= anchor <= start."
+        )
     patches, cls, parts = _scene(seed)
     first, held, of, stored = patches, patches, -1, []
     rows: dict[str, list[float]] = {"contrast": [], "to_cls": [], "gram_error": [], "anchors": []}
@@ -411,7 +423,9 @@ def gram_toy(
 
 def contrast(patches: Float[np.ndarray, "P D"], parts: Int[np.ndarray, " P"]) -> float:
     """Mean cosine within parts (of different patches), less the mean between parts."""
-    sums = np.stack([patches[parts == part].sum(axis=0) for part in np.unique(parts)])  # the sum of all pairs is a square
+    sums = np.stack(
+        [patches[parts == part].sum(axis=0) for part in np.unique(parts)]
+    )  # the sum of all pairs is a square
     sizes = np.unique(parts, return_counts=True)[1]
     within, everything = float((sums**2).sum()), float((sums.sum(axis=0) ** 2).sum())
     pairs = int((sizes**2).sum())

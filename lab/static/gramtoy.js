@@ -45,7 +45,7 @@ export function mount(element, host) {
     examples, says, sliders, h("div", { class: "controls pg-bar gt-bar" }, play, scrub, where),
     h("div", { class: "gt-grid" }, h("div", { class: "pg-curves" }, Object.values(curves).map((one) => one.element), words), h("div", { class: "gt-pictures" }, pictures.element, matrices.element)),
     h("details", { class: "pg-more" }, h("summary", {}, "What is computed, and the same in Python"), h("pre", { class: "pg-code", tabindex: 0 }), h("p", { class: "hint" }, "L = mean of 1 − x·c over patches x, c the image token, plus λ times the mean squared difference of the patches' similarities from the anchor's (DINOv3, Sec. 4). Every gradient is taken on the sphere; patches are of length one, in 24 dimensions.")));
-  new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  host.on("theme", draw);
   settle();
 
   function change(changes) {

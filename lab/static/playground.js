@@ -62,7 +62,7 @@ export function mount(element, host) {
       "The same seed gives the same losses there, and the address of this page leads back to these curves. H, KL and the map are of the batch of each step; usage, information, purity, bars and scatter of the same 256 images, every 5 steps.")));
   beside(body, host);
   settle();
-  new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  host.on("theme", draw);
   if (host.get("pg")) start();
 
   // ---- what the viewer does
@@ -269,10 +269,12 @@ function timeline() {
   } };
 }
 
-/** What was changed, as marks of the time line, each a line lower than the one before. */
-function flags({ plan, step }) {
+/** What was changed, as marks of the time line, each a line lower than the one before; and where troubles began. */
+function flags({ plan, step, diagnosis }) {
   const words = ([key, value]) => `${NAMES[key] ?? key} ${typeof DEFAULTS[key] === "boolean" || key === "local_views" ? (value ? "on" : "off") : value}`;
-  return Object.entries(plan).filter(([at]) => Number(at) <= step).map(([at, options], row) => ({ x: Number(at), row: row % 5, label: Object.entries(options).map(words).join(", ") }));
+  const changes = Object.entries(plan).filter(([at]) => Number(at) <= step).map(([at, options], row) => ({ x: Number(at), row: row % 5, label: Object.entries(options).map(words).join(", ") }));
+  const troubles = diagnosis.told.filter(({ over, level }) => !over && level === 2).map(({ since }) => ({ x: since, row: 11, colour: "red", label: "◆" }));
+  return [...changes, ...troubles];
 }
 
 function pictured() {

@@ -13,7 +13,7 @@ export const LESSONS = {
   "frozen-teacher": { title: "frozen teacher", options: { momentum: 1 }, about: "EMA momentum 1: the teacher stays what it was by chance.",
     why: "No collapse, and no progress: the student learns to repeat a random network as well as noisy views allow, then KL stays where it is. What it repeats is worth no more than at the start." },
   "batch-of-2": { title: "batch of 2", options: { batch: 2 }, about: "Two images a step, with the centre's usual momentum.",
-    why: "It is noisy and slow, but it lives: with momentum 0.9 the centre remembers about ten batches. Raise the centre's momentum to 0.99 and it is too slow for so few images; take Sinkhorn instead and two images, spread over 32 prototypes, are told to be uniform." },
+    why: "It is noisy and slow, but it lives: with momentum 0.9 the centre remembers about ten batches. Raise the centre's momentum to 0.99 and it comes too late: half of the usage goes. Take Sinkhorn instead and two images, spread over 32 prototypes, are told to be uniform." },
   sinkhorn: { title: "Sinkhorn", options: { sinkhorn: true }, about: "Targets balanced over the batch instead of centred (SwAV, DINOv2).",
     why: "The mean target is uniform by construction, so usage of the targets is 1 whatever happens: alarms have to read the raw answers. It does not collapse." },
   "heal-centering": { title: "break and heal: centering", options: {}, changes: { 400: { centering: false }, 1100: { centering: true } }, about: "Healthy; centering cut at step 400, switched back on at 1100.",
@@ -79,7 +79,7 @@ export class Diagnosis {
     this.informed = false;
     this.first = null;
     this.verdict = { name: "warming_up", title: "Too early to tell", level: 0, since: 0, sentence: "" };
-    this.told = []; // [{ step, name, level, over }]
+    this.told = []; // [{ step, since, name, level, over }]
   }
 
   update(row) {
@@ -88,11 +88,12 @@ export class Diagnosis {
     this.first ??= row.step;
     this.informed ||= now.information > SOME_INFORMATION;
     now.isNews = this.informed || row.step >= this.first + GRACE;
-    for (const watch of this.watches) this.look(watch, now);
+    const changes = this.watches.map((watch) => [watch, this.look(watch, now)]).filter(([, change]) => change);
     const active = () => this.watches.map((watch) => watch.finding).filter(Boolean);
     for (const watch of this.watches)
       for (const other of active())
         if (watch.finding && watch.rule.unless?.includes(other.name) && (other.level === watch.finding.level || other.level === 2)) watch.finding = null;
+    this.told.push(...changes.filter(([watch, change]) => change.over || watch.finding).map(([, change]) => change));
     const worst = active().sort((a, b) => b.level - a.level)[0];
     this.verdict = worst ?? this.calm(now);
     return this.verdict;
@@ -108,24 +109,24 @@ export class Diagnosis {
       evidence: [["information", now.information, NO_INFORMATION], ["KL", now.kl, NO_KL]] };
   }
 
+  /** What this row changes about one rule: a finding raised, grown worse, or over. */
   look(watch, now) {
     const { rule } = watch, judged = rule.judge(now, watch.finding !== null), { step } = now.row;
     if (!judged) {
       watch.rows = 0;
-      if (++watch.calm >= CALM_ROWS && watch.finding) {
-        this.told.push({ step, name: rule.name, level: watch.finding.level, over: true });
-        watch.finding = null;
-      }
-      return;
+      if (++watch.calm < CALM_ROWS || !watch.finding) return null;
+      const { since } = watch.finding;
+      watch.finding = null;
+      return { step, since, name: rule.name, level: 0, over: true };
     }
     if (watch.rows === 0) watch.since = step;
     watch.rows += 1;
     watch.calm = 0;
     const span = step - watch.since;
     const level = watch.rows < ROWS || span < rule.watch ? 0 : judged.level === 2 && span >= rule.trouble ? 2 : 1;
-    if (level === 0 || (watch.finding && level <= watch.finding.level)) return;
+    if (level === 0 || (watch.finding && level <= watch.finding.level)) return null;
     watch.finding = { name: rule.name, title: rule.title, rule: rule.rule, since: watch.finding?.since ?? watch.since, ...judged, level };
-    this.told.push({ step, name: rule.name, level, over: false });
+    return { step, since: watch.finding.since, name: rule.name, level, over: false };
   }
 }
 

@@ -113,7 +113,9 @@ def test_a_step_is_what_the_trainer_would_compute(options: dict[str, Any]) -> No
     if o.centering:
         np.testing.assert_allclose(system.centre, centering.centre, rtol=1e-9)
     for name in teacher:
-        np.testing.assert_allclose(system.teacher[name], 0.99 * teacher[name] + 0.01 * system.student[name], rtol=1e-9, atol=1e-15)
+        np.testing.assert_allclose(
+            system.teacher[name], 0.99 * teacher[name] + 0.01 * system.student[name], rtol=1e-9, atol=1e-15
+        )
 
 
 def test_adam_is_torchs() -> None:
@@ -149,7 +151,7 @@ def test_a_seed_is_a_system_and_changes_come_when_they_are_due() -> None:
 
 
 def test_unknown_options_are_named() -> None:
-    with pytest.raises(ValueError, match="there is no option 'sharpness'. Options: centering, sharpening"):
+    with pytest.raises(ValueError, match=r"there is no option 'sharpness'\. Options: centering, sharpening"):
         Simulator({"sharpness": 1})
     assert Simulator(Options(batch=3)).options.batch == 3
 
