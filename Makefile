@@ -7,12 +7,13 @@ RUNS   ?= runs
 PORT   ?= 7860
 TESTERS ?= 2
 
-.PHONY: help lab test setup bench gallery lint fast
+.PHONY: help lab notebooks test setup bench gallery lint fast
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make lab      set up, start a real training run and the lab at http://127.0.0.1:$(PORT)"
 	@echo "make test     set up and run the whole suite: lint, types, import rules, tests, browser"
+	@echo "make notebooks  set up, open the course in JupyterLab"
 	@echo "make fast     the tests that take seconds"
 	@echo "make bench    measure speed and telemetry; writes benchmarks/results/*.json"
 	@echo "make gallery  train the recorded runs that ship with the lab, anew"
@@ -30,6 +31,9 @@ setup: $(VENV)/.installed
 
 lab: setup
 	$(BIN)/dino-lab lab --runs $(RUNS) --port $(PORT)
+
+notebooks: setup
+	$(BIN)/python -m jupyterlab --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --ServerApp.root_dir=notebooks/student
 
 lint: setup
 	$(BIN)/ruff check .
