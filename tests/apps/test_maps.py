@@ -182,12 +182,11 @@ def test_points_are_drawn_where_the_layout_puts_them_and_move_with_the_clock(wat
     page = opened(watched, "embedding", points="patches")
     watched.wait("document.querySelector('[data-view=embedding]').innerText.includes('96 points, PCA')")
     run = Run(lab.growing.path)
-    dark = page.evaluate(
-        """() => { const c = document.querySelector('canvas.scatter');
+    watched.wait(  # every point takes some pixels, once the next frame is painted
+        """(() => { const c = document.querySelector('canvas.scatter');
             const { data } = c.getContext('2d').getImageData(0, 0, c.width, c.height);
-            return data.filter((v, i) => i % 4 === 3 && v === 255).length; }"""
+            return data.filter((v, i) => i % 4 === 3 && v === 255).length > 96 * 9; })()"""
     )
-    assert dark > 96 * 9, "every point takes some pixels"
     expected = layout.principal(run.probe(100).patches.astype(float).reshape(96, -1))
     drawn = page.evaluate(
         f"""import('/static/lab/page.js').then(async ({{ host }}) => {{
