@@ -302,7 +302,7 @@ function beside(body, host) {
   const place = h("div", { class: "pg-real" }, h("h2", {}, "The same of a real run"),
     h("p", { class: "shows" }, "The run that is open in the lab, in the same units, read from its own log."), h("p", { class: "look" }, icon("eye"), h("span", {}, "A real network lives between the same two lines, for the same reason.")));
   body.append(place);
-  chart(place, host, real, { empty: "No run is open that logs its teacher's entropy." });
+  chart(place, host, real, { empty: "Here stand the curves of the run that is open, where it logs its teacher's entropy." });
 }
 
 function real({ curves, head: { prototypes: K } }) {
