@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from dino_core.config import TrainConfig
+from dino_core.config import Phase, TrainConfig
 from dino_core.errors import CheckpointError, ConfigError, RunError
 from dino_core.fit import check_crops
 from dino_core.model.architectures import LearnedVit, RotaryVit
@@ -35,7 +35,8 @@ def continued(config: TrainConfig, *, mask_token: bool = False) -> tuple[TrainCo
         token = weights.pop("mask_token", torch.zeros(architecture.dim))
         weights |= {"mask_token": token} if mask_token else {}
         architecture = replace(architecture, mask_token=mask_token)
-        check_crops(config, architecture.patch, source)
+        check_crops(replace(config, phases=()), architecture.patch, source)
+        config = replace(config, phases=tuple(in_patches(phase, architecture.patch) for phase in config.phases))
     elif mask_token:
         raise ConfigError(f"{source} has no patches to mask; continue from a ViT, or without iBOT.")
     sizes: dict[str, Any] = {"patch": backbone.patch}
@@ -53,6 +54,21 @@ def continued(config: TrainConfig, *, mask_token: bool = False) -> tuple[TrainCo
         weights,
         f"continues from {source} ({millions:.3g} M weights); its heads learn alone for {alone} steps",
     )
+
+
+def in_patches(phase: Phase, patch: int) -> Phase:
+    """A later phase whose crops are whole numbers of these patches: a recipe's sides are for the patches of the recipe."""
+
+    def near(side: int | None) -> int | None:
+        return max(1, round(side / patch)) * patch if side else side
+
+    changes = dict(phase.changes)
+    for path in ("crops.global_size", "crops.local_size", "gram.size"):
+        if path in changes:
+            changes[path] = near(changes[path])
+    if "crops.mixed" in changes:
+        changes["crops.mixed"] = [[*(near(side) for side in sides), share] for *sides, share in changes["crops.mixed"]]
+    return replace(phase, changes=changes)
 
 
 def first_weights_again(config: TrainConfig) -> Tensors:

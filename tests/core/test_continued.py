@@ -12,12 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from dino_core.config import Evaluation, Ibot, Init, from_json
+from dino_core.config import Evaluation, Ibot, Init, Phase, from_json
 from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import open_source
 from dino_core.errors import ConfigError, RunError
-from dino_core.fit import fit
+from dino_core.fit import check_crops, fit
 from dino_core.model import PRESETS, Backbone, load_backbone, load_teacher
 from dino_core.model.continued import continued, first_backbone
 from dino_core.model.convert import WRITERS
@@ -146,6 +146,21 @@ def test_what_cannot_be_continued_from_is_said(tmp_path: Path) -> None:
         continued(small_config(init=Init(backbone=str(convnext))), mask_token=True)
     with pytest.raises(ConfigError, match=r"init\.frozen is 1\.1"):
         Init(frozen=1.1)
+
+
+def test_crops_of_later_phases_follow_the_patches_of_the_source(tmp_path: Path) -> None:
+    changes = {
+        "crops.mixed": [[38, 18, 44, 0.5], [32, 16, 0, 0.5]],
+        "gram.size": 44,
+        "crops.local_size": 20,
+        "gram.weight": 2.0,
+    }
+    phases = (Phase(name="large", share=0.5, changes=changes),)
+    config, _, _ = continued(small_config(init=Init(backbone=str(published("dinov3", tmp_path))), phases=phases))
+    large = config.phase(1)
+    assert large.crops.mixed == ((40, 16, 48, 0.5), (32, 16, 0, 0.5))
+    assert (large.gram.size, large.crops.local_size, large.gram.weight) == (48, 16, 2.0)
+    check_crops(config, 8, "it")
 
 
 def test_hidden_patches_get_a_token_where_the_source_has_none(tmp_path: Path) -> None:
