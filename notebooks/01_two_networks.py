@@ -322,7 +322,7 @@ axes.set(
 axes.legend()
 look(
     drawn,
-    "how well each network's class token tells the nine classes of shapes apart.",
+    "how well each network's class token tells the ten classes of shapes apart.",
     "the distance between the curves, early and late; and where both pass raw pixels.",
 )
 ahead = (table["knn/student"] > table["knn/teacher"]).sum()

@@ -94,6 +94,27 @@ def collapse(run: lab.Run, *, step: int | None, image: int) -> None:
          "whether KL and information stay away from 0; H alone says nothing.")  # fmt: skip
 
 
+def emergence(run: lab.Run, *, step: int | None, image: int) -> None:
+    """What nobody asked the network to learn, beside what costs no learning."""
+    table, baselines = run.metrics(), run.about["baselines"]
+    drawn, axes = figure(1, 3, width=10, height=3)
+    panels = {
+        "k-NN accuracy": (("knn/teacher", "knn/student"), "knn_raw_pixels", "raw pixels"),
+        "First component on the object": (("pca_iou",), "pca_iou_untrained", "untrained"),
+        "Best attention head": (("jaccard/best_head",), "jaccard_centred_box", "centred box"),
+    }
+    for place, (title, (names, baseline, word)) in zip(axes, panels.items()):
+        for name in [name for name in names if name in table]:
+            line = table[["step", name]].dropna()
+            place.plot(line["step"], 100 * line[name], marker="o", markersize=2, label=name)
+        if baseline in baselines:
+            place.axhline(100 * baselines[baseline], color="grey", linestyle=":", label=word)
+        place.set(title=title, xlabel="training step", ylabel="%")
+        place.legend(fontsize=8)
+    look(drawn, "three things nobody asked the network to learn, in percent, measured with labels and masks it never saw.",
+         "the step at which each curve passes its dotted line, which costs no learning.")  # fmt: skip
+
+
 def attention(run: lab.Run, *, step: int | None, image: int, head: int | None = None) -> None:
     """One image and what each head of the last layer looks at."""
     probe = run.probe(step)
@@ -164,6 +185,7 @@ def gram(run: lab.Run, *, step: int | None, image: int, anchor: int | None = Non
 STATIC = {
     "loss": loss,
     "collapse": collapse,
+    "emergence": emergence,
     "attention": attention,
     "patches": patches,
     "gram": gram,
