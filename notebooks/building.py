@@ -229,7 +229,7 @@ def execute(notebook: NotebookNode, home: Path, timeout: int = 900) -> NotebookN
     settings = {
         "DINO_COURSE_HOME": str(home),
         "DINO_COURSE_STATIC": "1",
-        "PYTHONPATH": _path(),
+        "PYTHONPATH": path_with_course(),
         "OMP_NUM_THREADS": "1",
     }
     before = {name: os.environ.get(name) for name in settings}
@@ -251,7 +251,8 @@ def execute(notebook: NotebookNode, home: Path, timeout: int = 900) -> NotebookN
     return notebook
 
 
-def _path() -> str:
+def path_with_course() -> str:
+    """PYTHONPATH with this checkout first."""
     return os.pathsep.join([str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
@@ -298,8 +299,26 @@ def stale(source: Path) -> list[str]:
     return found
 
 
-def build(source: Path, run: bool = True) -> list[Path]:
-    """Write what a source gives: the solutions, the student's notebook and (when `run`) the instructor's."""
+def with_outputs_of(old: NotebookNode, fresh: NotebookNode) -> bool:
+    """Give a fresh notebook the outputs of an executed one with the same code; False where the code has changed."""
+    before, now = (
+        [cell for cell in nb.cells if cell.cell_type == "code" and not _is_setup(cell)]
+        for nb in (old, fresh)
+    )
+    if [cell.source for cell in before] != [cell.source for cell in now]:
+        return False
+    for one, other in zip(before, now):
+        other.outputs, other.execution_count = one.outputs, one.execution_count
+    for cell in fresh.cells:
+        if _is_setup(cell):
+            cell.execution_count = 1
+    return all(cell.execution_count for cell in now)
+
+
+def build(source: Path, run: bool = True, again: bool = False) -> list[Path]:
+    """Write what a source gives: the solutions, the student's notebook and (when `run`) the instructor's.
+
+    Where only words have changed, the instructor's keeps its outputs, unless it is to run `again`."""
     name = source.with_suffix(".ipynb").name
     module = SOLUTIONS / f"n{source.stem[:2]}.py"
     module.write_text(solutions(source))
@@ -308,11 +327,13 @@ def build(source: Path, run: bool = True) -> list[Path]:
     written = [module, STUDENT / name]
     if run:
         INSTRUCTOR.mkdir(exist_ok=True)
-        text = text_of(executed(source))
+        file, fresh = INSTRUCTOR / name, instructor(source)
+        kept = not again and file.is_file() and with_outputs_of(nbformat.read(file, 4), fresh)
+        text = text_of(fresh if kept else executed(source))
         if len(text) > LARGEST:
             raise SourceError(
                 f"{name} has {len(text) // 1000} kB with outputs; at most {LARGEST // 1000}: smaller figures."
             )
-        (INSTRUCTOR / name).write_text(text)
-        written.append(INSTRUCTOR / name)
+        file.write_text(text)
+        written.append(file)
     return written

@@ -34,7 +34,7 @@ def one_after_the_other(files: list[Path], folder: Path) -> dict[str, list]:
         capture_output=True,
         text=True,
         cwd=folder,
-        env={**os.environ, **settings, "PYTHONPATH": building._path(), "MPLBACKEND": "agg"},
+        env={**os.environ, **settings, "PYTHONPATH": building.path_with_course(), "MPLBACKEND": "agg"},
         timeout=290,
     )
     assert done.returncode == 0, done.stderr[-4000:]

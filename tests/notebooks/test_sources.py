@@ -240,6 +240,19 @@ def test_an_edited_source_makes_its_notebooks_stale(source, monkeypatch, tmp_pat
     assert len(building.stale(source)) == 2  # the student's does not show it
 
 
+def test_outputs_are_kept_where_only_words_have_changed(source):
+    old = building.instructor(source)
+    for cell in old.cells:
+        if cell.cell_type == "code":
+            cell.execution_count, cell.outputs = 7, [nbformat.v4.new_output("stream", name="stdout", text="seen")]
+    source.write_text(SOURCE.replace("what is a sum", "what is not a sum"))
+    fresh = building.instructor(source)
+    assert building.with_outputs_of(old, fresh)
+    assert all(cell.outputs[0].text == "seen" for cell in fresh.cells if building.number_of(cell, "check"))
+    source.write_text(SOURCE.replace("math.fsum", "sum"))
+    assert not building.with_outputs_of(old, building.instructor(source))
+
+
 def test_ids_of_cells_follow_from_their_text(source):
     before = {cell.source: cell.id for cell in building.read(source).cells}
     source.write_text(SOURCE.replace("# %%\nimport math", "# %%\n1 + 1\n\n# %%\nimport math"))
