@@ -13,7 +13,7 @@ TESTERS ?= 2
 help:
 	@echo "make lab      set up, start a real training run and the lab at http://127.0.0.1:$(PORT)"
 	@echo "make test     set up and run the whole suite: lint, types, import rules, tests, browser"
-	@echo "make notebooks  set up, open the course in JupyterLab"
+	@echo "make notebooks  set up, open the course in JupyterLab, on a copy that is yours to write in"
 	@echo "make fast     the tests that take seconds"
 	@echo "make bench    measure speed and telemetry; writes benchmarks/results/*.json"
 	@echo "make gallery  train the recorded runs that ship with the lab, anew"
@@ -33,7 +33,7 @@ lab: setup
 	$(BIN)/dino-lab lab --runs $(RUNS) --port $(PORT)
 
 notebooks: setup
-	$(BIN)/python -m jupyterlab --LabApp.news_url= --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate --ServerApp.root_dir=notebooks/student
+	$(BIN)/python -m notebooks open --folder $(RUNS)/course
 
 lint: setup
 	$(BIN)/ruff check .

@@ -27,10 +27,16 @@ def main(arguments: list[str] | None = None) -> int:
         "check", help="exit code 1 if a generated file is not what its source says"
     )
     check.add_argument("names", nargs="*")
-    lab = commands.add_parser("open", help="JupyterLab on a copy of the notebooks that is yours to write in")
+    lab = commands.add_parser(
+        "open", help="JupyterLab on a copy of the notebooks that is yours to write in"
+    )
     lab.add_argument("--folder", type=Path, default=Path("runs") / "course")
-    lab.add_argument("--instructor", action="store_true", help="the executed notebooks with solutions")
-    lab.add_argument("--fresh", action="store_true", help="newest notebooks; yours are kept beside them as .mine")
+    lab.add_argument(
+        "--instructor", action="store_true", help="the executed notebooks with solutions"
+    )
+    lab.add_argument(
+        "--fresh", action="store_true", help="newest notebooks; yours are kept beside them as .mine"
+    )
     commands.add_parser("list", help="the notebooks and their questions")
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != "open":

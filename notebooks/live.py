@@ -68,16 +68,21 @@ class LiveRun:
         return (self.path / RUN).exists() and read.status(self.path) == "running"
 
     def wait(self, step: int | None = None, seconds: float = 600) -> lab.Run:
-        """Until the run has logged a step (its end by default) or ends.  `RunError` where it fails or takes too long."""
+        """Until the run has logged a step (or all: its end).  `RunError` where it ends before that, or takes too long."""
         until = time.monotonic() + seconds
         while self.training and (step is None or self.step < step):
             if time.monotonic() > until:
                 raise RunError(
-                    f"{self.path} is at step {self.step} after {seconds:.0f} s; asked for {step}."
+                    f"{self.path.name} is at step {self.step} after {seconds:.0f} s; asked for {step}."
                 )
             time.sleep(0.2)
-        if not (self.path / RUN).exists() or read.status(self.path) in ("failed", "died"):
-            raise RunError(f"{self.path} did not train:\n{self.said()}")
+        state = read.status(self.path) if (self.path / RUN).exists() else "failed"
+        if state in ("failed", "died") or (
+            state != "finished" and (step is None or self.step < step)
+        ):
+            raise RunError(
+                f"{self.path.name} {state} at step {self.step}; live_run goes on with it.\n{self.said()}"
+            )
         return self.run
 
     def said(self) -> str:
@@ -159,9 +164,9 @@ def _begin(path: Path, arguments: list[str], seconds: float) -> LiveRun:
         _started[path] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
     live = LiveRun(path)
     until = time.monotonic() + seconds
-    while live.step < 0 and live.training and time.monotonic() < until:
+    while live.step < 1 and live.training and time.monotonic() < until:
         time.sleep(0.2)
-    if live.step < 0 and not live.training:
+    if live.step < 1 and not live.training:
         raise RunError(f"{path} did not start:\n{live.said()}")
     return live
 

@@ -60,11 +60,20 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": building.path_with_course()}
 
 
-def open_lab(folder: Path, *, instructor: bool = False, fresh: bool = False, arguments: list[str] | None = None) -> int:
+def open_lab(
+    folder: Path,
+    *,
+    instructor: bool = False,
+    fresh: bool = False,
+    arguments: list[str] | None = None,
+) -> int:
     """Copy what is missing and run JupyterLab until it is closed."""
     kept = building.INSTRUCTOR if instructor else building.STUDENT
     placed = copies(folder, kept, fresh)
-    print(f"{len(placed)} notebooks in {folder}: yours to write in; updates never touch them (--fresh does)", flush=True)
+    print(
+        f"{len(placed)} notebooks in {folder}: yours to write in; updates never touch them (--fresh does)",
+        flush=True,
+    )
     try:
         return subprocess.call(command(folder, placed[0].name, arguments or []), env=environment())
     except KeyboardInterrupt:

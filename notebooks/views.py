@@ -63,7 +63,8 @@ def loss(run: lab.Run, *, step: int | None, image: int) -> None:
     axes.set(
         title=f"The loss of {run.name} and its two parts", xlabel="training step", ylabel="nats"
     )
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     look(drawn, "the cross-entropy between views, and the entropy and the divergence that add up to it.",
          "whether the divergence stays away from 0: where it is 0, nothing is left to learn.")  # fmt: skip
 
@@ -89,7 +90,8 @@ def collapse(run: lab.Run, *, step: int | None, image: int) -> None:
         ylabel=f"share of ln K = {whole:.2f} nats",
     )
     axes.set(ylim=(-0.02, 1.02))
-    axes.legend(fontsize=8)
+    if axes.lines:
+        axes.legend(fontsize=8)
     look(drawn, "the numbers of notebook 03 in a real run, of the batch of each logged step.",
          "whether KL and information stay away from 0; H alone says nothing.")  # fmt: skip
 

@@ -1,0 +1,59 @@
+"""A run beside the notebook: a real process, begun once, stopped, gone on with, forked."""
+
+from __future__ import annotations
+
+import pytest
+
+from dino_core.errors import RunError
+from notebooks.live import LiveRun, fork, live_run, options, stop
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def quick(tmp_path, monkeypatch):
+    monkeypatch.setenv("DINO_COURSE_QUICK", "1")
+    monkeypatch.setenv("DINO_COURSE_HOME", str(tmp_path))
+    yield tmp_path
+    stop()
+
+
+def test_a_run_is_begun_once_stopped_gone_on_with_and_forked(quick):
+    live = live_run("tiny", name="mine", steps=400)
+    assert live.training
+    assert live_run("tiny", name="mine", steps=400) == live
+    live.wait(step=3, seconds=120)
+    stop(live)
+    assert live.run.status == "stopped"
+    reached = live.step
+    with pytest.raises(RunError, match=f"mine stopped at step {reached}; live_run goes on with it"):
+        live.wait()
+    assert live.wait(step=3).path == live.path  # what was asked for has been logged
+
+    again = live_run("tiny", name="mine")
+    again.wait(step=reached + 2, seconds=120)
+    stop(again)
+    assert again.run.events()[-1]["segment"] == 1
+
+    branch = fork(again.run, again.run.checkpoints[-1], "branch", objective__centering="none")
+    branch.wait(step=again.run.checkpoints[-1] + 1, seconds=120)
+    stop(branch)
+    assert branch.run.config.objective.centering == "none"
+    assert branch.run.about["parent"]["step"] == again.run.checkpoints[-1]
+    assert not [path for path in (quick / "runs" / "mine").iterdir() if path.suffix == ".log"]
+
+
+def test_what_the_trainer_refuses_reaches_the_learner():
+    with pytest.raises(RunError, match=r"refused did not start:\n(.*\n)*.*no recipe 'tinny'"):
+        live_run("tinny", name="refused")
+
+
+def test_options_are_words_of_the_command_line():
+    changes = {"steps": 300, "objective__centering": "none", "schedules__teacher_temperature": (0.1, 0.1)}
+    assert options(changes, quick=False) == [
+        "--steps", "300", "--objective.centering", "none", "--schedules.teacher-temperature", "0.1", "0.1",
+    ]  # fmt: skip
+
+
+def test_a_run_that_never_began_is_said_to_be_starting(quick):
+    assert str(LiveRun(quick / "runs" / "nothing")) == "nothing: starting, step -1"
