@@ -77,7 +77,9 @@ def pixels(scenes):
 
 teacher = run.teacher()
 with torch.no_grad():
-    described = teacher(pixels(train)).cls, teacher(pixels(test)).cls
+    described = [
+        torch.cat([teacher(part).cls for part in pixels(s).split(100)]) for s in (train, test)
+    ]
 labels = torch.tensor([s.label for s in train]), torch.tensor([s.label for s in test])
 print(
     "vectors of the training images",

@@ -14,7 +14,6 @@ OFFLINE = (
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
-    "--LabApp.collaborative=False",
 )
 
 

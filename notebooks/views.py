@@ -59,7 +59,7 @@ def loss(run: lab.Run, *, step: int | None, image: int) -> None:
     for name, label in names.items():
         if name in table:
             line = table[["step", name]].dropna()
-            axes.plot(line["step"], line[name], label=label)
+            axes.plot(line["step"], line[name], label=label, marker="." if len(line) < 3 else None)
     axes.set(
         title=f"The loss of {run.name} and its two parts", xlabel="training step", ylabel="nats"
     )

@@ -64,8 +64,10 @@ def test_jupyterlab_starts_and_its_kernels_know_the_course(tmp_path):
         assert about, log.read_text()
         page = urllib.request.urlopen(f"{about['url']}lab/tree/00_tour.ipynb?token=abc", timeout=60).read().decode()
         config = json.loads(page.split('id="jupyter-config-data" type="application/json">')[1].split("</script>")[0])
-        assert not config.get("news", {}).get("disabled") is False
+        assert config["news"] == {"disabled": True}
         assert config["extensionManager"]["can_install"] is False
+        asked = urllib.request.urlopen(f"{about['url']}lab/api/update?token=abc", timeout=60).read()
+        assert json.loads(asked)["notification"] is None
         assert about["root_dir"] == str((tmp_path / "course").resolve())
     finally:
         os.killpg(server.pid, signal.SIGTERM)
