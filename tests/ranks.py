@@ -11,6 +11,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as multiprocessing
 
+PRELOADED = ["torch.distributed.tensor", "torch.distributed.fsdp", "dino_core.distillation", "pytest"]
+"""What ranks need, down to the trainer: imported once, not once a rank."""
+
 
 def run_on_ranks(function: Callable[..., Any], world_size: int = 2, *arguments: Any) -> list[Any]:
     """`function(*arguments)` on each of `world_size` ranks; what each rank returned, in order.
@@ -18,8 +21,8 @@ def run_on_ranks(function: Callable[..., Any], world_size: int = 2, *arguments: 
     The function must be one of a module (it is pickled), and return tensors or plain values.  Ranks meet in a file, so
     no two tests fight over a port; an exception on any rank is raised here."""
     with tempfile.TemporaryDirectory() as folder:
-        # a clean server that has imported torch once forks the ranks: seconds faster than spawning each anew
-        multiprocessing.set_forkserver_preload(["torch.distributed.tensor", "dino_core.objective", "pytest"])
+        # a clean server that has imported everything once forks the ranks: seconds faster than spawning each anew
+        multiprocessing.set_forkserver_preload(PRELOADED)
         multiprocessing.start_processes(
             _on_rank, (function, world_size, folder, arguments), nprocs=world_size, start_method="forkserver"
         )

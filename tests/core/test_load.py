@@ -581,13 +581,12 @@ def test_a_missing_file_is_named(suffix: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "text"])
+@pytest.mark.parametrize("damage", ["cut", "noise", "stop", "empty", "text"])
 def test_a_damaged_file_is_named(suffix: str, damage: str, tmp_path: Path) -> None:
     path = saved(published.dino(), tmp_path / f"damaged{suffix}")
     whole = path.read_bytes()
-    path.write_bytes(
-        {"cut": whole[: len(whole) // 2], "noise": os.urandom(2000), "empty": b"", "text": b"<html>403</html>"}[damage]
-    )
+    damaged = {"cut": whole[: len(whole) // 2], "noise": os.urandom(2000), "empty": b"", "text": b"<html>403</html>"}
+    path.write_bytes({**damaged, "stop": b"."}[damage])  # a pickle that ends where it begins
     with pytest.raises(CheckpointError, match=rf"damaged{suffix} is damaged or"):
         load_backbone(path, heads=2)
 
