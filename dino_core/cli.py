@@ -26,6 +26,7 @@ def usage() -> str:
         "fork": "start a new run from a checkpoint, with something changed",
         "evaluate": "measure a run or a model on labelled images",
         "plan": "what a run would cost: arithmetic, memory, hours",
+        "remeasure": "measures a run did not take, on the checkpoints it kept",
         "record": "a compact copy of a run, to hand on",
         "convert": "write a run's network or any weights in another layout",
         "watch": "the lab in a browser, live",

@@ -142,7 +142,7 @@ def gram_matrix(figure: Figure, run: Run, step: int, *, image: int = 0) -> None:
 
 CURVES = {
     "loss": (("loss", "teacher/entropy", "kl"), "nats"),
-    "emergence": (("knn/teacher", "knn/student", "jaccard/best_head", "pca_iou"), "share"),
+    "emergence": (("knn/teacher", "knn/student", "jaccard/heads_together", "jaccard/best_head", "pca_iou"), "share"),
     "collapse": (("target/mean_entropy", "teacher/mean_entropy", "teacher/entropy"), "nats"),
     "centre": (("centre/norm", "prototypes/perplexity"), ""),
     "schedules": (("lr", "momentum", "teacher_temperature"), ""),

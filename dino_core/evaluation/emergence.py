@@ -18,17 +18,21 @@ def emergence(
     grid: tuple[int, int],
     masks: Bool[Tensor, "I S S"],
 ) -> dict[str, float]:
-    """`jaccard/best_head`, each `jaccard/head_i`, and `pca_iou`, all shares in [0, 1].
+    """`jaccard/heads_together`, `jaccard/best_head`, each `jaccard/head_i`, and `pca_iou`, all shares in [0, 1].
 
     Attention: the fewest patches with 60 % of a head's mass against the mask (Caron et al. 2021, Fig. 4), averaged over
-    images; the best head is one head for all images, not the best for each.  PCA: the first component of each image's
-    patches, cut by Otsu's threshold, the side that the border of the image is not on."""
+    images; the best head is one head for all images, not the best for each.  Heads divide the object among them, so the
+    same is asked of their mean, for which no mask chooses anything.  PCA: the first component of each image's patches, cut
+    by Otsu's threshold, the side that the border of the image is not on."""
     found_pca, heads = overlaps(attention, patches, grid, masks)
     found = {"pca_iou": float(found_pca.mean())}
     if heads is not None:
         each = heads.mean(0)  # H
         found |= {f"jaccard/head_{i}": float(value) for i, value in enumerate(each)}
         found["jaccard/best_head"] = float(each.max())
+    if attention is not None:
+        together = pixels(mass_mask(attention.mean(1)), grid, masks.shape[-1])
+        found["jaccard/heads_together"] = float(jaccard(together, masks.flatten(1)).mean())
     return found
 
 

@@ -55,6 +55,10 @@ ENGINE = {
         "Attention on the object, best head", "share", "higher",
         "Jaccard of the patches holding 60 % of the attention and the object, the one head that does best over all images.",
     ),
+    "jaccard/heads_together": Metric(
+        "Attention on the object, heads together", "share", "higher",
+        "Jaccard of the patches holding 60 % of the mean attention of all heads and the object.",
+    ),
     "jaccard/*": Metric(
         "Attention on the object", "share", "higher",
         "Jaccard of the patches holding 60 % of a head's attention and the object.",

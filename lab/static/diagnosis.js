@@ -115,7 +115,8 @@ function learntSoFar({ curves, head: { baselines } }) {
   const beside = (name, words) => (Number.isFinite(baselines[name]) ? ` (${words} ${percent(baselines[name], 0)})` : "");
   const found = [
     ["k-NN names", curves["knn/teacher"], "of the classes" + beside("knn_raw_pixels", "raw pixels")],
-    ["the best head's attention overlaps objects by", curves["jaccard/best_head"], beside("jaccard_centred_box", "a centred box")],
+    ["the heads' attention together overlaps objects by", curves["jaccard/heads_together"], beside("jaccard_centred_box", "a centred box")],
+    ["the best head's alone by", curves["jaccard/best_head"], beside("jaccard_centred_box", "a centred box")],
     ["the first component by", curves.pca_iou, beside("pca_iou_untrained", "untrained")],
   ].filter(([, curve]) => last(curve) !== null).map(([before, curve, after]) => `${before} ${percent(last(curve), 0)} ${after}`.trim());
   return found.length ? `Learnt so far: ${found.join("; ")}.` : "";

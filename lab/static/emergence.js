@@ -25,7 +25,7 @@ function lines(baselines, family) {
   const found = [];
   for (const [name, y] of Object.entries(baselines).sort((a, b) => a[1] - b[1])) {
     if (name.split("_")[0] !== family || !Number.isFinite(y)) continue;
-    const key = name.split("_").slice(1).join("_").replace(/^(iou|teacher|student|best_head)_/, "");
+    const key = name.split("_").slice(1).join("_").replace(/^(iou|teacher|student|best_head)_/, "").replace(/^heads_together_(.*)/, "$1, together");
     const word = WORDS[key] ?? key.replaceAll("_", " ");
     const same = found.find((line) => line.word === word && Math.abs(line.y - y) < 0.01);
     if (!same) found.push({ y, word });
@@ -48,7 +48,8 @@ function panels({ curves, head }) {
       title: "Attention on the object", unit: "Jaccard, 60 % of the mass", ...share, height: 130, lines: lines(head.baselines, "jaccard"),
       curves: [
         ...heads.map((name) => ({ name: name.split("/")[1], colour: "blue", faint: true, ...curves[name] })),
-        { name: "attention, best head", colour: "blue", dots: true, ...curves["jaccard/best_head"], shown: percent, about: "Overlap of the best head's attention with the object, as in Caron et al. 2021; thin lines are the single heads." },
+        { name: "all heads together", colour: "green", dots: true, ...curves["jaccard/heads_together"], shown: percent, about: "Overlap of the object with the patches that hold 60 % of the heads' mean attention: heads divide the object among them." },
+        { name: "best head", colour: "blue", dots: true, ...curves["jaccard/best_head"], shown: percent, about: "Overlap of the one head that does best over all images, as in Caron et al. 2021; thin lines are the single heads." },
       ],
     },
     {

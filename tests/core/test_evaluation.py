@@ -82,6 +82,29 @@ def test_pca_and_attention_find_an_object_that_is_there():
     assert found["jaccard/head_1"] < 0.05
 
 
+def test_heads_together_are_the_patches_that_hold_most_of_their_mean():
+    """Each head looks at one half of the object: neither finds it, both together do."""
+    _, masks = scene()
+    small = masks[:, ::4, ::4]
+    rows = torch.arange(6)[None, :, None]
+    halves = [small & (rows % 2 == 0), small & (rows % 2 == 1)]
+    attention = torch.stack([half.flatten(1).float() for half in halves], dim=1)
+    found = emergence(attention, torch.randn(2, 36, 8), (6, 6), masks)
+    expected = []
+    for image in range(2):
+        mean = attention[image].mean(0).tolist()
+        kept, held = set(), 0.0
+        for patch in sorted(range(36), key=lambda n: -mean[n]):
+            if held >= 0.6 * sum(mean):
+                break
+            kept.add(patch)
+            held += mean[patch]
+        true = {n for n in range(36) if small[image].flatten()[n]}
+        expected.append(len(kept & true) / len(kept | true))
+    assert found["jaccard/heads_together"] == pytest.approx(sum(expected) / 2)
+    assert found["jaccard/heads_together"] > found["jaccard/best_head"]
+
+
 def test_the_first_component_does_not_care_about_the_sign_of_features():
     patches, _ = scene()
     assert torch.equal(first_component(patches, (6, 6)), first_component(-patches, (6, 6)))

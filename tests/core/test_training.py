@@ -9,11 +9,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -24,19 +24,9 @@ from dino_core.errors import RunError
 from dino_core.model import load_teacher
 from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table, status
 from dino_core.train import Parent, build_engine, build_recorder, resume, start
+from tests.ranks import PRELOADED
 from tests.small import small_config
 
-RUN_A_CONFIG = """
-import sys
-from pathlib import Path
-from dino_core.config import from_json
-from dino_core.train import resume, start
-out = Path(sys.argv[1])
-if (out / "run.json").exists():
-    resume(out)
-else:
-    start(from_json(Path(sys.argv[2]).read_text()), out)
-"""
 CLOCK = ("seconds", "images_per_second", "memory", "segment")
 
 
@@ -115,23 +105,32 @@ def test_the_same_seed_gives_the_same_run(small_run, tmp_path):
 def test_a_run_that_was_stopped_goes_on_bit_for_bit(algorithm, tmp_path):
     config = small_config()
     if algorithm.endswith(" with ibot"):
-        config = replace(config, ibot=Ibot(weight=1.0, separate_head=True))
+        config = replace(config, ibot=Ibot(weight=1.0, separate_head=True, head=config.head))
     config = replace(config, optim=replace(config.optim, algorithm=algorithm.split()[0]))
-    whole, _ = start(config, tmp_path / "whole")
+    whole, _ = start(replace(config, output=replace(config.output, keep_states=9)), tmp_path / "whole")
     cut = tmp_path / "cut"
     shutil.copytree(whole, cut)
     for step in (8, 12):
         shutil.rmtree(cut / f"checkpoints/step_{step:08d}")
     torch.manual_seed(123)  # whatever happened to the global generator in between
-    checkpoint_4 = cut / "checkpoints/step_00000004"
-    source = tmp_path / "early"
-    early, _ = start(replace(config, output=replace(config.output, keep_states=9)), source)
-    shutil.copytree(early / "checkpoints/step_00000004/state", checkpoint_4 / "state", dirs_exist_ok=True)
     assert checkpoint.newest_state(cut) == 4
     assert resume(cut) == "finished"
     assert rows_of(cut) == rows_of(whole)
     for name, tensor in load_teacher(cut / "checkpoints/step_00000012").state_dict().items():
         assert torch.equal(tensor, load_teacher(whole / "checkpoints/step_00000012").state_dict()[name])
+
+
+def servers() -> Any:
+    """Processes that have imported the trainer when they begin."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
+def heard(config: str, out: Path, said: Path) -> None:
+    """What is printed goes into a file."""
+    with said.open("w") as file, redirect_stdout(file):
+        begin_or_go_on(config, out)
 
 
 def begin_or_go_on(config: str, out: Path) -> None:
@@ -144,18 +143,17 @@ def begin_or_go_on(config: str, out: Path) -> None:
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_loses_nothing(tmp_path):
-    config, out = small_config(steps=30), tmp_path / "killed"
+    config, out = small_config(steps=60), tmp_path / "killed"
     whole, _ = start(config, tmp_path / "whole")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["dino_core.train"])
+    context = servers()
     chance, kills = random.Random(0), 0
     for _ in range(40):
         process = context.Process(target=begin_or_go_on, args=(to_json(config), out))
         process.start()
-        enough, deadline = progress_of(out) + chance.randint(1, 15), time.monotonic() + 60
+        enough, deadline = progress_of(out) + chance.randint(1, 12), time.monotonic() + 60
         while progress_of(out) < enough and process.is_alive() and time.monotonic() < deadline:
             time.sleep(0.005)
-        time.sleep(chance.uniform(0, 0.3))
+        time.sleep(chance.uniform(0, 0.1))  # a moment within a step, not after so many that nothing is left to kill
         if not process.is_alive():
             break
         process.kill()
@@ -176,21 +174,19 @@ def progress_of(run: Path) -> int:
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
 def test_ctrl_c_and_preemption_save_and_say_how_to_go_on(number, word, tmp_path):
-    config_file, out = tmp_path / "config.json", tmp_path / "run"
-    config_file.write_text(to_json(small_config(steps=100_000)))
-    process = subprocess.Popen(
-        [sys.executable, "-c", RUN_A_CONFIG, str(out), str(config_file)], stdout=subprocess.PIPE, text=True
-    )
+    out, said = tmp_path / "run", tmp_path / "said"
+    process = servers().Process(target=heard, args=(to_json(small_config(steps=100_000)), out, said))
+    process.start()
     while not (out / "metrics.jsonl").exists() or progress_of(out) < 5:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
-    process.send_signal(number)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
+    os.kill(process.pid, number)
+    process.join(60)
+    assert process.exitcode == 0
     assert status(out) == "stopped"
     last = max(rows_of(out))
     assert checkpoint.newest_state(out) == last
-    assert f"({word}), saved. Go on with: dino-lab resume" in said
+    assert f"({word}), saved. Go on with: dino-lab resume" in said.read_text()
     assert read_table(out / "events.jsonl")[0][-1]["why"] == word
 
 
