@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dino_core.errors import DataError
+from dino_core.rundir.schema import CONFIG, RUN
 
 
 def main(arguments: list[str]) -> int:
@@ -20,7 +21,10 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--data.validation", dest="validation", help="images to test on; by default the source's test half"
     )
-    parser.add_argument("--which", choices=("teacher",), default="teacher")
+    parser.add_argument(
+        "--which", choices=("teacher", "student"), default="teacher", help="where a published file holds both networks"
+    )
+    parser.add_argument("--heads", type=int, help="attention heads, where the model does not tell them")
     parser.add_argument("--at", type=int, metavar="STEP", help="checkpoint of the run; the newest by default")
     parser.add_argument("--size", type=int, help="side of the images in pixels")
     parser.add_argument("--train-images", type=int, default=10_000)
@@ -50,7 +54,7 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from dino_core.rundir.read import read_config
     from dino_core.rundir.schema import CHECKPOINTS, step_name
 
-    run = next((p for p in (Path(options.model), *Path(options.model).parents) if (p / "config.json").is_file()), None)
+    run = run_of(Path(options.model))
     config = read_config(run) if run else None
     if not options.source and config is None:
         raise DataError(
@@ -62,13 +66,21 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     where = options.model
     if run is not None and options.at is not None:
         where = str(run / CHECKPOINTS / step_name(options.at))
-    backbone = load_backbone(where, device=options.device)
+    backbone = load_backbone(where, which=options.which, heads=options.heads, device=options.device)
     size = options.size or (config.image_size if config else 224)
     train = read_images(open_source(data, split="train"), options.train_images, size)
     test = read_images(open_source(data, split="test"), options.test_images, size)
     mean, std = (config.crops.mean, config.crops.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
     found = measured(backbone, train, test, mean, std)
     return {"model": options.model, "step": options.at, "source": data.source, "size": size, **found}
+
+
+def run_of(model: Path) -> Path | None:
+    """The run that this is, or is a checkpoint of; None for the networks of others, whose folders have a config.json too."""
+    if not model.exists():  # a name
+        return None
+    folder = (model.parent if model.is_file() else model).resolve()
+    return next((p for p in (folder, folder.parent.parent) if (p / RUN).is_file() and (p / CONFIG).is_file()), None)
 
 
 def print_table(found: dict[str, Any]) -> None:
