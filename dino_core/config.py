@@ -309,6 +309,8 @@ class Optim:
     """At the start and at the end of the run; biases and norms have none."""
     decay_rule: Literal["shape", "name"] = "shape"
     """Spared are biases and one-dimensional weights (2021), or biases, norms and LayerScale by name (DINOv2, DINOv3)."""
+    head_decay: float = 1.0
+    """Multiplies the weight decay of the class token's head (an option of DINOv3's code, which there does nothing)."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Of AdamW; (0.9, 0.99) for DINOv3's 7B."""
     layer_decay: float = 1.0

@@ -15,19 +15,20 @@ from dino_core.schedules import Now
 
 
 def build_optimizer(optim: config.Optim, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer over all trainable weights, in groups that share whether they decay and a factor of the learning rate.
+    """The optimizer over all trainable weights, in groups that share factors of weight decay and of the learning rate.
 
     Learning rate and decay are set anew before each step (`set_schedule`)."""
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
     factors = lr_factors(optim, network)
-    together: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    together: dict[tuple[float, float], list[nn.Parameter]] = {}
     for decayed in (True, False):
         for name, parameter in named:
             if decays(name, parameter, optim.decay_rule) == decayed:
-                together.setdefault((decayed, factors.get(name, 1.0)), []).append(parameter)
+                decay = decayed * (optim.head_decay if name.startswith("head.") else 1.0)
+                together.setdefault((decay, factors.get(name, 1.0)), []).append(parameter)
     groups: list[dict[str, Any]] = [
-        {"params": parameters, "decayed": decayed, "lr_factor": factor}
-        for (decayed, factor), parameters in together.items()
+        {"params": parameters, "decay_factor": decay, "lr_factor": factor}
+        for (decay, factor), parameters in together.items()
     ]
     if optim.algorithm == "adamw":
         fused = all(p.device.type in ("cpu", "cuda", "xpu", "mps") for _, p in named)
@@ -67,10 +68,10 @@ def lr_factors(optim: config.Optim, network: nn.Module) -> dict[str, float]:
 
 
 def set_schedule(optimizer: torch.optim.Optimizer, now: Now) -> None:
-    """This step's learning rate for each group, and its weight decay for those that decay."""
+    """This step's learning rate and weight decay for each group."""
     for group in optimizer.param_groups:
         group["lr"] = now.learning_rate * group["lr_factor"]
-        group["weight_decay"] = now.weight_decay if group["decayed"] else 0.0
+        group["weight_decay"] = now.weight_decay * group["decay_factor"]
 
 
 def clip_per_tensor(parameters: Iterable[Tensor], max_norm: float) -> None:

@@ -33,7 +33,7 @@ def network(*, frozen_gain: bool = True) -> Network:
 
 
 def names_that_decay(net: Network, optimizer: torch.optim.Optimizer) -> set[str]:
-    decayed = {id(p) for group in optimizer.param_groups if group["decayed"] for p in group["params"]}
+    decayed = {id(p) for group in optimizer.param_groups if group["decay_factor"] for p in group["params"]}
     return {name for name, p in net.named_parameters() if id(p) in decayed}
 
 
@@ -201,6 +201,19 @@ def test_by_name_norms_and_layer_scale_are_spared_and_the_mask_token_is_not() ->
     assert decayed == {n for n, _ in net.named_parameters()} - spared
     assert {"backbone.mask_token", "backbone.model.cls_token"} <= decayed
     assert any("gamma" in name for name in spared)
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_the_decay_of_the_class_tokens_head_has_a_factor_of_its_own(separate: bool) -> None:
+    net = network(frozen_gain=False)
+    net.patch_head = copy.deepcopy(net.head) if separate else None
+    optimizer = build_optimizer(config.Optim(head_decay=0.25), net)
+    set_schedule(optimizer, NOW)
+    found = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
+    for name, parameter in net.named_parameters():
+        spared = name.endswith("bias") or parameter.ndim == 1
+        expected = 0.0 if spared else 0.3 * (0.25 if name.startswith("head.") else 1.0)
+        assert found[id(parameter)] == pytest.approx(expected), name
 
 
 def test_clipping_by_part_scales_a_part_as_a_whole() -> None:
