@@ -279,12 +279,20 @@ class Gram:
     """What becomes of negative similarities (`dino_core.objective.terms.gram`)."""
     across_batch: bool = False
     """Similarities between all patches of a rank's batch rather than of each image."""
+    tokens: Literal["all", "masked", "unmasked"] = "all"
+    """Which patches, by whether iBOT hides them from the student; but for `all` they are those of the whole batch."""
     refresh_first: float = 0.0
     """The anchor becomes the EMA teacher of that moment, first after this share of the phase,"""
     refresh_every: float = 0.0
     """then after each such share again,"""
     refreshes: int = 0
     """so many times in all."""
+
+    def __post_init__(self) -> None:
+        if self.tokens != "all" and not self.across_batch:
+            raise ConfigError(
+                f"gram.tokens {self.tokens} are not as many in each image; give --gram.across-batch as well."
+            )
 
     def refresh_steps(self, start: int, end: int) -> set[int]:
         """After which steps of a phase the anchor is renewed."""
@@ -496,6 +504,8 @@ class TrainConfig:
             raise ConfigError(f"batch_size {self.batch_size} and steps {self.steps} must be at least 1.")
         if self.steps is not None and not 0 <= self.start < self.steps:
             raise ConfigError(f"a run from step {self.start} to step {self.steps} has no steps; give a larger --steps.")
+        if self.gram.weight and self.gram.tokens != "all" and not self.masks_patches:
+            raise ConfigError(f"gram.tokens {self.gram.tokens} needs iBOT's masks; give --ibot.weight, or tokens all.")
         names = [self.phase_name, *(phase.name for phase in self.phases)]
         if len(set(names)) < len(names):
             raise ConfigError(f"phases are called {', '.join(names)}; give each a name of its own.")

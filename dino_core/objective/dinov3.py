@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dino_core import config
@@ -69,9 +69,22 @@ class DinoV3(DinoV2):
         assert losses.student_patches is not None
         assert targets.anchor is not None
         ours, theirs = losses.student_patches.flatten(0, 1), targets.anchor.flatten(0, 1)
-        loss = gram(ours, theirs, self.gram.negatives, self.gram.across_batch)
+        if self.gram.tokens != "all":
+            rows = self.chosen(batch, ours)
+            ours, theirs = (x.flatten(0, 1)[rows].unsqueeze(0) for x in (ours, theirs))
+        loss = gram(ours, theirs, self.gram.negatives, self.gram.across_batch) if ours.shape[1] else ours.sum()
         term = Term(loss, self.gram.weight * now.weights.gram)
         return replace(losses, terms={**losses.terms, "gram": term})
+
+    def chosen(self, batch: Batch, patches: Float[Tensor, "C N D"]) -> Int[Tensor, " M"]:
+        """Places of the patches that `gram.tokens` asks for; worked out on the CPU, where it is known which are hidden."""
+        assert batch.masked is not None, "a config that asks for them has masks"
+        rows = batch.masked
+        if self.gram.tokens == "unmasked":
+            seen = torch.ones(patches.shape[0] * patches.shape[1], dtype=torch.bool)
+            seen[rows] = False
+            rows = seen.nonzero()[:, 0]
+        return rows.to(patches.device, non_blocking=True)
 
     def after_step(self, targets: Targets, step: int, teacher: Network | None = None) -> None:
         """Moves the centres; renews the anchor when it is time."""

@@ -212,4 +212,6 @@ def similarities(step: Step, config: TrainConfig, model: Model, gpus: int) -> tu
 def gram_matrices(step: Step, config: TrainConfig, images: float | int) -> tuple[float, float]:
     """How many matrices of similarities there are among so many images of a rank, and how many rows each has."""
     crops, patches = float(config.crops.global_crops * images), float(step.patches)
-    return (1.0, crops * patches) if config.gram.across_batch else (crops, patches)
+    hidden = config.ibot.mask_share * sum(config.ibot.mask_ratio) / 2
+    share = {"all": 1.0, "masked": hidden, "unmasked": 1 - hidden}[config.gram.tokens]
+    return (1.0, crops * patches * share) if config.gram.across_batch else (crops, patches)

@@ -78,6 +78,29 @@ def test_the_gram_loss_and_its_gradients_are_those_of_the_loop_nest(negatives, a
     assert set(losses.terms) == {"dino", "ibot", "gram"}
 
 
+@pytest.mark.parametrize("tokens", ["masked", "unmasked"])
+def test_hidden_or_seen_patches_alone_may_be_compared(tokens):
+    gram = dataclasses.replace(GRAM, across_batch=True, tokens=tokens)
+    (student, teacher), views = networks(True), masked(batch())
+    built, anchor = objective(gram, an_anchor(dim=12)), an_anchor(dim=12)
+    losses = built.losses(student, views, built.targets(teacher, views, NOW), NOW)
+    chosen = views.masks if tokens == "masked" else ~views.masks
+    ours = [student.backbone(v, m).patches[c] for v, m, c in zip(views.globals, views.masks, chosen, strict=True)]
+    theirs = [anchor(v).patches[c] for v, c in zip(views.globals, chosen, strict=True)]
+    expected = oracles.gram(torch.cat(ours)[None], torch.cat(theirs)[None], across_batch=True)
+    torch.testing.assert_close(losses.terms["gram"].value, expected, rtol=1e-6, atol=1e-9)
+    none = dataclasses.replace(views, masks=views.masks & False, masked=views.masked[:0])
+    empty = built.losses(student, none, built.targets(teacher, none, NOW), NOW).terms["gram"].value
+    assert (float(empty.detach()) == 0) == (tokens == "masked")
+
+
+def test_patches_that_nothing_hides_cannot_be_asked_for():
+    with pytest.raises(config.ConfigError, match=r"gram.tokens masked are not as many in each image"):
+        config.Gram(weight=1.0, tokens="masked")
+    with pytest.raises(config.ConfigError, match=r"gram.tokens unmasked needs iBOT's masks; give --ibot.weight"):
+        config.TrainConfig(gram=config.Gram(weight=1.0, tokens="unmasked", across_batch=True))
+
+
 def test_without_an_anchor_of_its_own_the_teacher_of_the_step_is_it():
     (_, teacher), views = networks(True), masked(batch())
     targets = objective().targets(teacher, views, NOW)

@@ -164,8 +164,16 @@ MIXED = Crops(global_size=64, local_size=32, local_crops=3, mixed=((64, 32, 96, 
         anchored(gram=Gram(weight=2.0, anchor="teacher")),
         anchored(gram=Gram(weight=2.0, anchor="teacher", size=96)),
         anchored(gram=Gram(weight=2.0, size=96, across_batch=True)),
+        anchored(gram=Gram(weight=2.0, size=96, across_batch=True, tokens="masked")),
     ],
-    ids=["larger", "mixed resolutions", "EMA teacher", "EMA teacher at a larger size", "across the batch"],
+    ids=[
+        "larger",
+        "mixed resolutions",
+        "EMA teacher",
+        "EMA teacher at a larger size",
+        "across the batch",
+        "hidden patches alone",
+    ],
 )
 def test_flops_of_gram_anchoring_are_those_torch_counts(config):
     config = fitted(config)
