@@ -10,8 +10,7 @@ from functools import partial
 import pytest
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule
 from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,7 +20,8 @@ from dino_core.commands.train import parsed
 from dino_core.config import Backbone, Crops, Gram, Head, Ibot, Machine, TrainConfig
 from dino_core.data.views import Batch, Boxes
 from dino_core.errors import ConfigError
-from dino_core.model import PRESETS, build_backbone
+from dino_core.model import PRESETS, Network, build_backbone
+from dino_core.model import Head as BuiltHead
 from dino_core.model.architectures import ConvNext, LearnedVit, RotaryVit
 from dino_core.model.positions import ANTIALIASED
 from dino_core.planning.devices import bytes_of, device
@@ -33,7 +33,7 @@ from dino_core.planning.step import Step, flops, model_of, steps_of
 from dino_core.recipes import RECIPES, recipe
 from dino_core.schedules import Schedule
 from dino_core.stopwatch import Stopwatch
-from dino_core.train import build_engine
+from dino_core.train import build_engine, shard
 from tests.small import small_config
 
 aten = torch.ops.aten
@@ -309,19 +309,23 @@ def test_the_seven_billion_are_planned_without_a_weight():
 
 
 def test_the_seven_billion_are_sharded_over_fake_ranks():
+    """Backbone and both heads of the recipe, by what the trainer shards with; a rank then holds what is planned for it."""
     dist.init_process_group("fake", rank=3, world_size=64, store=FakeStore())
     try:
+        config = recipe("vit7b16_dinov3").phase(0)
         with torch.device("meta"):
-            network = PRESETS["dinov3_vit7b16"].build()
-        mesh = init_device_mesh("cpu", (64,))
-        for part in (*network.blocks(), network):
-            fully_shard(part, mesh=mesh)
-        whole = sum(p.numel() for p in network.parameters())
-        here = sum(p.to_local().numel() for p in network.parameters())
-        assert whole == 6_716_043_264
+            backbone = build_backbone(config.backbone, config.image_size, mask_token=True)
+            heads = (BuiltHead(backbone.dim, head) for head in (config.head, config.patch_head))
+            student = Network(backbone, *heads)
+        shard(student, torch.device("cpu"))
+        whole = sum(p.numel() for p in student.parameters())
+        here = sum(p.to_local().numel() for p in student.parameters())
+        assert sum(p.numel() for p in backbone.parameters()) == 6_716_043_264
+        assert whole == pytest.approx(6_716_043_264 + 239.1e6 + 72.9e6, rel=1e-5)
         assert here == pytest.approx(whole / 64, rel=0.001)
-        planned = memory(seven_billion(), model_of(seven_billion()), Way("zero3", True, gpus=64))
-        assert planned.optimizer / 8 == pytest.approx(here + 239.1e6 / 64, rel=0.002)
+        assert all(isinstance(part, FSDPModule) for part in (*backbone.blocks(), backbone, *student.heads()))
+        planned = memory(config, model_of(config), Way("zero3", True, gpus=64))
+        assert planned.optimizer == pytest.approx(8 * here, rel=0.001)  # two moments of 4 bytes
     finally:
         dist.destroy_process_group()
 
