@@ -72,6 +72,9 @@ class Crops:
     local_size: int = 96
     local_crops: int = 8
     local_scale: tuple[float, float] = (0.05, 0.4)
+    local_within_global: bool = False
+    """Local crops are windows of the global ones, equally many of each, at whole numbers of patches (an option of DINOv3's
+    code); `local_scale` then says nothing."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     """Width over height of a crop before it is resized to a square."""
     flip: float = 0.5
@@ -83,6 +86,8 @@ class Crops:
     hue: float = 0.1
     grey: float = 0.2
     """Probability of greyscale."""
+    shared_colours: bool = False
+    """All crops of an image have the same jitter and grey (an option of DINOv3's code)."""
     global_blur: tuple[float, float] = (1.0, 0.1)
     """Probability of a Gaussian blur on the first global crop, and on the others."""
     local_blur: float = 0.5
@@ -102,6 +107,10 @@ class Crops:
         if self.local_crops and self.local_size > self.global_size:
             raise ConfigError(
                 f"local crops ({self.local_size} px) must not be larger than global crops ({self.global_size} px)."
+            )
+        if self.local_within_global and self.local_crops % self.global_crops:
+            raise ConfigError(
+                f"{self.local_crops} local crops can't be shared out to {self.global_crops} global crops; ask for a multiple."
             )
         if self.global_crops + self.local_crops < 2:
             raise ConfigError("one view has no other to agree with: ask for a second global crop or for local crops.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -42,6 +42,10 @@ class Distortions:
     def of(self, part: Int[Tensor, " M"]) -> Distortions:
         """Those of some of the crops."""
         return Distortions(*(getattr(self, field.name)[..., part] for field in fields(self)))
+
+    def coloured_as(self, other: Distortions) -> Distortions:
+        """With the jitter and grey of as many others."""
+        return replace(self, jitter=other.jitter, factors=other.factors, order=other.order, grey=other.grey)
 
 
 def draw_distortions(

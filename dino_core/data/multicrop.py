@@ -2,7 +2,8 @@
 
 Every number is drawn on the CPU, so that a seed gives the same crops on every device; then batches are worked on where
 the images are, each crop by its own numbers.  In the order of the paper's code: crop and resize, mirror, colour jitter,
-grey, blur, solarize, normalise.
+grey, blur, solarize, normalise.  Shared colours are the same numbers for all crops of an image; contrast is then still about
+a crop's own mean, where the released code is about the image's.
 
 Axes: V crops of a kind, B images, N = V B, H and W of the canvas, S side of a crop."""
 
@@ -17,11 +18,13 @@ from torch import Tensor
 from dino_core import config
 from dino_core.data.distortions import Distortions, distort, draw_distortions
 from dino_core.data.masks import BlockMasks
-from dino_core.data.resizing import draw_boxes, resized_crops
+from dino_core.data.resizing import draw_boxes, resized_crops, windows
 from dino_core.data.views import Batch, Boxes, Decoded
 
 CPU_PIXELS = 2**18
 """Pixels of crops that a CPU works on at once."""
+Cuts = tuple[Int[Tensor, " N"], Int[Tensor, "N 4"], Bool[Tensor, " N"]]
+"""Of each crop the image it is of, its box, and whether it is mirrored; on the CPU."""
 
 
 class MultiCrop:
@@ -49,15 +52,25 @@ class MultiCrop:
     def __call__(self, decoded: Decoded, generator: torch.Generator) -> Batch:
         c = self.crops
         large_side, small_side, anchor_side = self.sides(generator)
-        images = _planes(decoded.images)
+        images, sizes = _planes(decoded.images), decoded.sizes
+        colours = self._distortions(len(sizes), (0.0,), (0.0,), generator) if c.shared_colours else None
         blur = c.global_blur[:1] + c.global_blur[1:] * (c.global_crops - 1)
         solarize = c.solarize[:1] + c.solarize[1:] * (c.global_crops - 1)
-        sizes = decoded.sizes
-        large, boxes, anchors = self._views(
-            images, sizes, large_side, c.global_scale, blur, solarize, generator, anchor_side
-        )
+        seen = self._cuts(sizes, c.global_crops, c.global_scale, generator)
+        drawn = self._distortions(len(sizes), blur, solarize, generator, colours)
+        large, boxes = self._views(images, sizes, seen, large_side, drawn)
+        anchors = None
+        if anchor_side is not None:
+            scaled = replace(drawn, sigma=drawn.sigma * anchor_side / large_side)
+            wanted = scaled if self.gram is not None and self.gram.distorted else None
+            anchors = self._cut(images, seen, anchor_side, wanted).unflatten(0, (-1, len(sizes)))
+        if c.local_within_global:
+            seen = self._windows(seen, len(sizes), large_side, small_side, generator)
+        else:
+            seen = self._cuts(sizes, c.local_crops, c.local_scale, generator)
         blur, solarize = (c.local_blur,) * c.local_crops, (0.0,) * c.local_crops
-        small, small_boxes, _ = self._views(images, sizes, small_side, c.local_scale, blur, solarize, generator)
+        drawn = self._distortions(len(sizes), blur, solarize, generator, colours)
+        small, small_boxes = self._views(images, sizes, seen, small_side, drawn)
         masks, masked = self._masks(len(sizes), large_side, generator)
         masks = None if masks is None else masks.to(images.device, non_blocking=True)
         return Batch(large, small, boxes, small_boxes, decoded.labels, decoded.indices, masks, masked, anchors)
@@ -81,54 +94,72 @@ class MultiCrop:
         masks = self.masks(self.crops.global_crops, images, grid, generator)
         return masks, masks.flatten().nonzero()[:, 0]
 
-    def _views(
+    def _cuts(
+        self, sizes: Int[Tensor, "B 2"], views: int, scale: tuple[float, float], generator: torch.Generator
+    ) -> Cuts:
+        """Where this rank's crops of one kind are cut, drawn for the images of all ranks."""
+        batch = len(sizes)
+        everybodys = sizes.new_ones(batch * self.world_size, 2)
+        everybodys[self.rank * batch : (self.rank + 1) * batch] = sizes
+        boxes = draw_boxes(everybodys.repeat(views, 1), scale, self.crops.ratio, generator)
+        flipped = torch.rand(len(boxes), generator=generator) < self.crops.flip
+        ours = self._ours(views, batch)
+        return torch.arange(batch).repeat(views), boxes[ours], flipped[ours]
+
+    def _windows(
+        self, seen: Cuts, batch: int, large: int, small: int, generator: torch.Generator
+    ) -> tuple[Int[Tensor, " M"], Int[Tensor, "M 4"], Bool[Tensor, " M"]]:
+        """Local crops inside of the global crops, as many of each, mirrored with them.
+
+        Anywhere at whole patches (the released code never reaches the right and lower border, and counts in 16 px)."""
+        patch, views = self.patch or 1, self.crops.local_crops
+        places = (large - small) // patch + 1
+        down_across = torch.randint(places, (views * batch * self.world_size, 2), generator=generator) * patch
+        each = views // self.crops.global_crops
+        owners, boxes, flipped = (
+            part.unflatten(0, (-1, batch)).repeat_interleave(each, 0).flatten(0, 1) for part in seen
+        )
+        return owners, windows(boxes, flipped, down_across[self._ours(views, batch)], large, small), flipped
+
+    def _distortions(
         self,
-        images: Float[Tensor, "3 B H W"],
-        sizes: Int[Tensor, "B 2"],
-        side: int,
-        scale: tuple[float, float],
+        batch: int,
         blur: tuple[float, ...],
         solarize: tuple[float, ...],
         generator: torch.Generator,
-        anchor_side: int | None = None,
-    ) -> tuple[Float[Tensor, "V B 3 S S"], Boxes, Float[Tensor, "V B 3 A A"] | None]:
-        """Crops of one kind: as many as there are probabilities of a blur and of a solarization; and the same at another size."""
-        views, batch = len(blur), len(sizes)
-        if not views:
-            none = images.new_empty(0, batch, 3, side, side)
-            return none, Boxes(torch.zeros(0, batch, 4), torch.zeros(0, batch, dtype=torch.bool)), None
-        ours = slice(self.rank * batch, (self.rank + 1) * batch)
-        everybodys = sizes.new_ones(batch * self.world_size, 2)
-        everybodys[ours] = sizes
-        boxes = draw_boxes(everybodys.repeat(views, 1), scale, self.crops.ratio, generator)
-        flipped = torch.rand(len(boxes), generator=generator) < self.crops.flip
-        blurs, solarizations = (torch.tensor(p).repeat_interleave(len(everybodys)) for p in (blur, solarize))
-        distortions = draw_distortions(self.crops, blurs, solarizations, generator)
+        colours: Distortions | None = None,
+    ) -> Distortions:
+        """Of as many crops of each image as there are probabilities; with one image's `colours` for all of its crops."""
+        blurs, solarizations = (torch.tensor(p).repeat_interleave(batch * self.world_size) for p in (blur, solarize))
+        drawn = draw_distortions(self.crops, blurs, solarizations, generator).of(self._ours(len(blur), batch))
+        return drawn if colours is None else drawn.coloured_as(colours.of(torch.arange(batch).repeat(len(blur))))
 
-        kept = torch.arange(len(boxes)).view(views, -1)[:, ours].flatten()
-        boxes, flipped, distortions = boxes[kept], flipped[kept], distortions.of(kept)
-        owners = torch.arange(batch).repeat(views)
-        sizes = sizes[owners]
+    def _ours(self, views: int, batch: int) -> Int[Tensor, " N"]:
+        """This rank's images among those of all ranks, view by view."""
+        everybodys = torch.arange(views * batch * self.world_size).view(views, batch * self.world_size)
+        return everybodys[:, self.rank * batch : (self.rank + 1) * batch].flatten()
 
-        geometry = owners, boxes, flipped
-        crops, anchors = self._cut(images, geometry, side, distortions), None
-        if anchor_side is not None:
-            scaled = replace(distortions, sigma=distortions.sigma * anchor_side / side)
-            wanted = scaled if self.gram is not None and self.gram.distorted else None
-            anchors = self._cut(images, geometry, anchor_side, wanted).unflatten(0, (views, batch))
-        corners, flipped, crops = (x.unflatten(0, (views, batch)) for x in (_corners(boxes, sizes), flipped, crops))
-        return crops, Boxes(corners, flipped), anchors
+    def _views(
+        self, images: Float[Tensor, "3 B H W"], sizes: Int[Tensor, "B 2"], cuts: Cuts, side: int, drawn: Distortions
+    ) -> tuple[Float[Tensor, "V B 3 S S"], Boxes]:
+        """Crops of one kind, and where they come from."""
+        owners, boxes, flipped = cuts
+        crops, corners = self._cut(images, cuts, side, drawn), _corners(boxes, sizes[owners])
+        crops, corners, flipped = (x.unflatten(0, (-1, len(sizes))) for x in (crops, corners, flipped))
+        return crops, Boxes(corners, flipped)
 
     def _cut(
         self,
         images: Float[Tensor, "3 B H W"],
-        geometry: tuple[Int[Tensor, " N"], Int[Tensor, "N 4"], Bool[Tensor, " N"]],
+        cuts: Cuts,
         side: int,
         distortions: Distortions | None,
     ) -> Float[Tensor, "N 3 S S"]:
         """Crops cut, distorted where asked, and normalised, as many at once as the device likes."""
-        owners, boxes, flipped = geometry
+        owners, boxes, flipped = cuts
         crops = torch.empty(len(owners), 3, side, side, device=images.device)
+        if not len(owners):
+            return crops
         for part in torch.arange(len(owners)).split(_at_once(images.device, side)):
             planes = resized_crops(images, owners[part], boxes[part], flipped[part], side)
             if distortions is not None:

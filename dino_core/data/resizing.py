@@ -43,6 +43,23 @@ def draw_boxes(
     return torch.where(fits.any(1, keepdim=True), drawn, central).long()
 
 
+def windows(
+    boxes: Int[Tensor, "N 4"], flipped: Bool[Tensor, " N"], places: Int[Tensor, "N 2"], large: int, small: int
+) -> Int[Tensor, "N 4"]:
+    """The part of each box that `small` pixels show of the crop of `large` pixels it becomes, from (down, across) on.
+
+    A mirrored crop is counted from its other side.  Rounded to pixels of the image, at least one."""
+    down, across = places.T
+    across = torch.where(flipped, large - small - across, across)
+    spans = []
+    for start, length, offset in zip(boxes.T[:2], boxes.T[2:], (down, across), strict=True):
+        first, last = (start + torch.round(length * pixel / large).long() for pixel in (offset, offset + small))
+        first = torch.minimum(first, start + length - 1)
+        spans.append((first, torch.maximum(last, first + 1) - first))
+    (top, tall), (left, wide) = spans
+    return torch.stack([top, left, tall, wide], 1)
+
+
 def resized_crops(
     images: Float[Tensor, "3 B H W"],
     owners: Int[Tensor, " N"],

@@ -53,6 +53,7 @@ def teachers_sight(config: TrainConfig, student_patch: int, teacher_patch: int) 
         local_crops=crops.local_crops if few else 0,
         local_size=min(crops.local_size, size) if few else size,
         local_scale=crops.local_scale if few else crops.global_scale,
+        local_within_global=crops.local_within_global and few,
         local_blur=crops.local_blur if few else 0.0,
         blur_sigma=(crops.blur_sigma[0] * scale, crops.blur_sigma[1] * scale),
     )
@@ -126,7 +127,7 @@ class Eyes:
 
     def _same(self, config: TrainConfig) -> bool:
         """Whether a student's global crops are the teacher's, so that they need not be cut out again."""
-        locally = ("local_crops", "local_size", "local_scale", "local_blur")
+        locally = ("local_crops", "local_size", "local_scale", "local_within_global", "local_blur")
         ours, theirs = (
             {k: v for k, v in vars(crops).items() if k not in locally} for crops in (config.crops, self.sight.crops)
         )

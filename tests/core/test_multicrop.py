@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import math
 from functools import partial
 
@@ -408,3 +410,55 @@ def test_views_are_distributed_as_those_of_the_reference_on_single_images():
 def test_no_operation_of_the_jitter_is_missing():
     assert sorted(TORCHVISION) == [BRIGHTNESS, CONTRAST, SATURATION, HUE] == [0, 1, 2, 3]
     assert sum(distortions.GREY) == pytest.approx(1, abs=1e-3)
+
+
+# ------------------------------------------------------------------------------------------------ options of DINOv3's code
+
+
+def test_all_crops_of_an_image_may_share_jitter_and_grey():
+    """Of an image of one colour, crops are of one colour; which one it is differs between images alone."""
+    flat = torch.tensor([[200, 60, 30], [30, 90, 220], [90, 200, 60]], dtype=torch.uint8)[:, :, None, None].expand(
+        3, 3, 40, 40
+    )
+    crops = config.Crops(
+        global_size=32, local_size=16, local_crops=2, jitter=1.0, solarize=(0.0, 0.0), shared_colours=True
+    )
+    for shared in (True, False):
+        batch = MultiCrop(dataclasses.replace(crops, shared_colours=shared))(decoded(flat), seeded(1))
+        colours = torch.cat([batch.globals.mean((-1, -2)), batch.locals.mean((-1, -2))])  # S B 3
+        spread = (colours - colours[0]).abs().amax((0, 2))
+        assert (spread < 1e-3).all() == shared
+        assert (colours[0, 0] - colours[0, 1]).abs().max() > 0.1
+    whole = MultiCrop(crops)(decoded(flat[:2]), seeded(2))
+    halves = [MultiCrop(crops, rank, 2)(decoded(flat[rank : rank + 1]), seeded(2)) for rank in (0, 1)]
+    torch.testing.assert_close(torch.cat([half.locals for half in halves], 1), whole.locals)
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_local_crops_may_be_windows_of_the_global_ones_at_whole_patches(flip):
+    crops = config.Crops(global_size=64, local_size=32, local_crops=4, flip=flip, local_within_global=True, **PLAIN)
+    places = set()
+    for seed in range(6):
+        batch = MultiCrop(crops, patch=16)(decoded(pictures(2, 200, 240)), seeded(seed))
+        assert batch.local_boxes.flipped.eq(bool(flip)).all()
+        for view, image in itertools.product(range(4), range(2)):
+            whole, part = batch.globals[view // 2, image], batch.locals[view, image]
+            apart = {
+                (y, x): float((whole[:, y : y + 32, x : x + 32] - part).abs().mean())
+                for y in (0, 16, 32)
+                for x in (0, 16, 32)
+            }
+            place = min(apart, key=lambda at: apart[at])
+            assert apart[place] < 0.05, apart
+            places.add(place)
+    assert len(places) == 9
+
+
+def test_windows_are_shared_out_over_ranks_and_to_as_many_of_each_global_crop():
+    crops = config.Crops(global_size=32, local_size=16, local_crops=4, local_within_global=True)
+    images = pictures(4, 60, 80)
+    whole = MultiCrop(crops, patch=8)(decoded(images), seeded())
+    halves = [MultiCrop(crops, r, 2, patch=8)(decoded(images[2 * r : 2 * r + 2]), seeded()) for r in (0, 1)]
+    torch.testing.assert_close(torch.cat([half.locals for half in halves], 1), whole.locals)
+    with pytest.raises(config.ConfigError, match="3 local crops can't be shared out to 2 global crops"):
+        config.Crops(local_crops=3, local_within_global=True)
