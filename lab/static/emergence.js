@@ -5,7 +5,7 @@
   "half": true,
   "title": "What emerges",
   "shows": "No label and no mask is used in training. These score what was learnt anyway, beside what costs no learning at all (dashed).",
-  "look": "A curve means something once it has passed its dashed lines: raw pixels and the untrained network for k-NN, the best centred box for masks."
+  "look": "A curve means something once it has passed its dashed lines: raw pixels and the untrained network for k-NN, the best centred box for masks. Heads divide an object among them, so one alone finds less of it than all together."
 }
 */
 // What nobody asked for and appears: classes that a nearest neighbour can tell, heads that find objects, components that cut them out.
