@@ -37,7 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from apps.server import build
     from lab.sight import Given, named
 
-    given = Given(models=named(options.models), folders=images)
+    try:
+        given = Given(models=named(options.models), folders=images)
+    except DinoError as error:
+        print(f"dino-lab watch: {error}", file=sys.stderr)
+        return 2
     app = build(
         folders, host=options.host, port=options.port, given=given, read_only=options.read_only, password=password,
         notes=notes, tell=tell,
@@ -63,7 +67,7 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--no-gallery", action="store_true", help="leave out the recorded runs that ship with the lab")
     parser.add_argument(
         "--models", nargs="+", default=[], metavar="NAME_OR_FILE",
-        help="networks to look through beside the runs' own: files as published, names of presets or timm, random:NAME",
+        help="networks to look through beside the runs' own: files as published, folders of them, names, random:NAME",
     )  # fmt: skip
     parser.add_argument(
         "--images", nargs="+", type=Path, default=[], metavar="FOLDER", help="folders of images to look at"

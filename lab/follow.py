@@ -184,9 +184,16 @@ class Follower:
                 self._own_findings.append({"event": "diagnosis", "step": row["step"], **plain(finding.as_event())})
 
     def _diagnosis(self) -> dict[str, Any] | None:
-        if self._told_diagnosis:
-            return self._told_diagnosis
-        return self._own_findings[-1] if self._own_findings else None
+        """The last finding.  Health is told once, when it begins; its sentence is made anew of the numbers that hold now."""
+        finding = self._told_diagnosis or (self._own_findings[-1] if self._own_findings else None)
+        if finding is None or finding.get("name") != "healthy":
+            return finding
+        from dino_core.telemetry.diagnosis import healthy
+
+        count = self.prototypes
+        largest = math.log(max(2, count)) if isinstance(count, int) else 0.0
+        now = healthy(self._last("kl"), self._last("teacher/information"), largest)
+        return finding if now is None else {**finding, "sentence": now}
 
     @property
     def prototypes(self) -> int | None:

@@ -20,38 +20,72 @@ from dino_core.config import TrainConfig, differences, with_changes
 from dino_core.errors import ConfigError, RunError
 from lab.run import Run
 
-ELSEWHERE = (
-    "recipe", "start", "phases", "phase_name", "init", "data.source", "data.validation", "backbone", "crops.mixed",
-    "output.mirrors", "ibot.separate_head", "head",
+WEIGHTS = "The fork begins with its parent's weights, and they are of this network; another one is a new run."
+TOLD = "Left to the command line: dino-lab fork takes it as --{option}."
+FOLLOWS = "Follows from the parent and the checkpoint."
+FIXED = {
+    "recipe": FOLLOWS, "start": FOLLOWS, "phase_name": FOLLOWS,
+    "phases": "What comes after the phase that this fork begins with; each phase's share and changes stay as they are.",
+    "init": "The fork begins with the weights of its parent's checkpoint; others are for a new run.",
+    "data.source": "It would let a page read other folders of this machine. " + TOLD,
+    "data.validation": "It would let a page read other folders of this machine. " + TOLD,
+    "backbone": WEIGHTS, "head": WEIGHTS,
+    "output.mirrors": "It would let a page talk to other machines. " + TOLD,
+}  # fmt: skip
+"""What a fork can't change, or its form doesn't, and why; a name stands for all that is below it."""
+FREE = frozenset(
+    f"backbone.{name}" for name in (
+        "drop_path", "drop_path_uniform", "drop_path_subset", "local_cls_norm", "rope_shift", "rope_jitter", "rope_rescale",
+    )
 )  # fmt: skip
-"""What the page leaves to the command line: it would read other folders, talk to other machines, or not fit the weights."""
+"""What of the network only matters while it trains, or may begin anew."""
 PLAIN = re.compile(r"[\w%][\w.%:]*")
 """Texts that the page may put into a command."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 
 
-def parent(run: Run, step: int) -> TrainConfig:
-    """What goes on from a checkpoint: the phase of the run that trains there, and those after it."""
+def parent(run: Run, step: int, phase: str = "") -> TrainConfig:
+    """What goes on from a checkpoint: the phase of the run that trains there, or the one asked for, and those after it."""
     run.checkpoint_folder(step)
+    if phase:
+        return run.config.from_phase(run.config.phase_called(phase)).moved_to(step)
     return run.config.from_phase(run.config.phase_at(step))
 
 
-def form(run: Run, step: int) -> dict[str, Any]:
-    """Groups of fields with the parent's values, presets, and what has to change for there to be anything left to train."""
-    config = parent(run, step)
-    alone = [f for f in dataclasses.fields(TrainConfig) if not dataclasses.is_dataclass(_hints(TrainConfig)[f.name])]
-    groups = [{"name": "run", "about": "Length and batch.", "fields": _fields(config, "", alone)}]
-    for part in dataclasses.fields(TrainConfig):
+def form(run: Run, step: int, phase: str = "") -> dict[str, Any]:
+    """Groups of fields with the parent's values, presets, and what has to change for there to be anything left to train.
+
+    A field that has `fixed` is only shown; that says why."""
+    config = parent(run, step, phase)
+    parts = [part for part in dataclasses.fields(TrainConfig) if dataclasses.is_dataclass(getattr(config, part.name))]
+    alone = [part for part in dataclasses.fields(TrainConfig) if part not in parts]
+    groups = [{"name": "run", "about": "Length and batch.", "fields": _fields(config, "", config, alone)}]
+    for part in parts:
         value = getattr(config, part.name)
-        if dataclasses.is_dataclass(value) and not _elsewhere(part.name):
-            about = (inspect.getdoc(type(value)) or "").split("\n\n")[0].replace("\n", " ")
-            groups.append({"name": part.name, "about": about, "fields": _fields(config, part.name)})
+        about = (inspect.getdoc(type(value)) or "").split("\n\n")[0].replace("\n", " ")
+        groups.append({"name": part.name, "about": about, "fields": _fields(config, part.name, value)})
     ended = config.steps is not None and config.steps <= step
+    whole = run.config
     return {
-        "step": step, "checkpoints": run.checkpoints, "groups": [g for g in groups if g["fields"]],
+        "step": step, "checkpoints": run.checkpoints, "groups": groups,
+        "phases": [whole.phase_name, *(later.name for later in whole.phases)], "phase": config.phase_name,
         "presets": presets(config), "needed": {"steps": step + 500} if ended else {},
         "state": (run.checkpoint_folder(step) / "state").is_dir(),
     }  # fmt: skip
+
+
+def fixed(config: TrainConfig, path: str) -> str:
+    """Why an option stays as it is in a fork of this config; empty for one that may change."""
+    if not _known(path):
+        return "it is no option of a run."
+    if path.startswith("data.shapes.") and config.data.source != "shapes":
+        return "The images of this run are not drawn."
+    if path.startswith("ibot.head.") and config.patch_head is not None:
+        return WEIGHTS
+    above = next((name for name in FIXED if path == name or path.startswith(f"{name}.")), None)
+    if above is not None and path not in FREE:
+        return FIXED[above].format(option=path.replace("_", "-"))
+    return "" if _kind(_paths()[path]) else TOLD.format(option=path.replace("_", "-"))
 
 
 def presets(config: TrainConfig) -> list[dict[str, Any]]:
@@ -72,12 +106,12 @@ def presets(config: TrainConfig) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def changed(run: Run, step: int, changes: dict[str, Any]) -> tuple[TrainConfig, dict[str, list[Any]]]:
+def changed(run: Run, step: int, changes: dict[str, Any], phase: str = "") -> tuple[TrainConfig, dict[str, list[Any]]]:
     """The config with changes by dotted name, and what differs; a sentence where it can't be."""
-    config = parent(run, step)
-    hidden = [path for path in changes if _elsewhere(path) or not _known(path)]
-    if hidden:
-        raise ConfigError(f"{hidden[0][:60]} is not changed from here; dino-lab fork can, on the command line.")
+    config = parent(run, step, phase)
+    for path in changes:
+        if reason := fixed(config, path):
+            raise ConfigError(f"{path[:60]} is not changed from here: {reason}")
     new = with_changes(config, changes)
     if new.steps is not None and new.steps <= step:
         raise ConfigError(f"the fork begins at step {step} and would end at {new.steps}; give more steps.")
@@ -101,14 +135,15 @@ def options(changes: dict[str, list[Any]]) -> list[str]:
     return words
 
 
-def arguments(run: Run, step: int, changes: dict[str, list[Any]], out: Path) -> list[str]:
+def arguments(run: Run, step: int, changes: dict[str, list[Any]], out: Path, phase: str = "") -> list[str]:
     """What follows `dino-lab`."""
-    return ["fork", str(run.path), "--at", str(step), *options(changes), "--out", str(out)]
+    begin = ["--phase", phase] if phase else []
+    return ["fork", str(run.path), "--at", str(step), *begin, *options(changes), "--out", str(out)]
 
 
-def command(run: Run, step: int, changes: dict[str, list[Any]], name: str) -> str:
+def command(run: Run, step: int, changes: dict[str, list[Any]], name: str, phase: str = "") -> str:
     """To be pasted where the run is, on this machine or another."""
-    return shlex.join(["dino-lab", *arguments(run, step, changes, Path("runs") / name)])
+    return shlex.join(["dino-lab", *arguments(run, step, changes, Path("runs") / name, phase)])
 
 
 def name_of(text: str, run: Run, step: int, taken: Path) -> str:
@@ -124,33 +159,32 @@ def name_of(text: str, run: Run, step: int, taken: Path) -> str:
     return next(name for name in numbers if not (taken / name).exists())
 
 
-def _fields(config: TrainConfig, group: str, only: Any = None) -> list[dict[str, Any]]:
-    part: Any = getattr(config, group) if group else config
+def _fields(config: TrainConfig, path: str, part: Any, only: Any = None) -> list[dict[str, Any]]:
+    """Of a dataclass, and of those inside it."""
     kind_of: Any = type(part)
     hints, words = _hints(kind_of), _words(kind_of)
     found = []
     for one in only or dataclasses.fields(part):
-        path = f"{group}.{one.name}" if group else one.name
-        if _elsewhere(path):
-            continue
-        value = getattr(part, one.name)
+        inner, value = f"{path}.{one.name}" if path else one.name, getattr(part, one.name)
         if dataclasses.is_dataclass(value):
-            found += _fields_of(config, path, value)
-        elif (kind := _kind(hints[one.name])) is not None:
-            found.append({"path": path, "value": value, "about": words.get(one.name, ""), **kind})
+            found += _fields(config, inner, value)
+            continue
+        reason = fixed(config, inner)
+        field = {
+            "path": inner,
+            "value": _plain(value),
+            "about": words.get(one.name, ""),
+            **(_kind(hints[one.name]) or {}),
+        }
+        found.append({**field, "fixed": reason} if reason else field)
     return found
 
 
-def _fields_of(config: TrainConfig, path: str, part: Any) -> list[dict[str, Any]]:
-    """Of a dataclass inside a group."""
-    kind_of: Any = type(part)
-    hints, words = _hints(kind_of), _words(kind_of)
-    every = ((one, _kind(hints[one.name])) for one in dataclasses.fields(part))
-    return [
-        {"path": f"{path}.{o.name}", "value": getattr(part, o.name), "about": words.get(o.name, ""), **kind}
-        for o, kind in every
-        if kind is not None and not _elsewhere(f"{path}.{o.name}")
-    ]
+def _plain(value: Any) -> Any:
+    """As JSON has it: a phase is its fields."""
+    if isinstance(value, tuple):
+        return tuple(_plain(part) for part in value)
+    return dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
 
 
 def _kind(hint: Any) -> dict[str, Any] | None:
@@ -167,22 +201,19 @@ def _kind(hint: Any) -> dict[str, Any] | None:
     return {"kind": kinds[hint]} if hint in kinds else None
 
 
-def _elsewhere(path: str) -> bool:
-    return any(path == one or path.startswith(f"{one}.") for one in ELSEWHERE)
-
-
 @cache
-def _paths() -> frozenset[str]:
-    def walk(part: Any, path: str) -> list[str]:
-        if not dataclasses.is_dataclass(part):
-            return [path]
-        return [
-            leaf
-            for one in dataclasses.fields(part)
-            for leaf in walk(getattr(part, one.name), f"{path}.{one.name}" if path else one.name)
-        ]
+def _paths() -> dict[str, Any]:
+    """Every option by its dotted name, with its annotation."""
 
-    return frozenset(walk(TrainConfig(), ""))
+    def walk(part: Any, path: str) -> dict[str, Any]:
+        kind: Any = type(part)
+        hints, found = _hints(kind), dict[str, Any]()
+        for one in dataclasses.fields(part):
+            inner, value = f"{path}.{one.name}" if path else one.name, getattr(part, one.name)
+            found |= walk(value, inner) if dataclasses.is_dataclass(value) else {inner: hints[one.name]}
+        return found
+
+    return walk(TrainConfig(), "")
 
 
 def _known(path: str) -> bool:

@@ -51,12 +51,33 @@ def given(house: House) -> Given:
     return cast(Given, house.more.setdefault("sight", Given()))
 
 
+WEIGHTS = (".pth", ".pt", ".safetensors")
+TELLS_A_MODEL = ("config.json", "model.json", "run.json")
+"""A folder that holds one of these is a model itself; any other may hold models."""
+
+
+def within(model: str) -> list[str]:
+    """A folder of models as the models in it, by name; anything else is one model."""
+    folder = Path(model).expanduser()
+    if not folder.is_dir() or any((folder / name).is_file() for name in TELLS_A_MODEL):
+        return [model]
+    found = [
+        str(path)
+        for path in sorted(folder.iterdir())
+        if (path.is_file() and path.suffix in WEIGHTS)
+        or (path.is_dir() and any((path / name).is_file() for name in TELLS_A_MODEL))
+    ]
+    if not found:
+        raise DinoError(f"there is no model in the folder {model!r}; expected files ({', '.join(WEIGHTS)}) or folders.")
+    return found
+
+
 def named(models: Sequence[str]) -> dict[str, str]:
     """Models by short names, none twice; where some are given, an untrained one beside them as the honest floor."""
     found: dict[str, str] = {}
-    for model in models:
+    for model in (one for given in models for one in within(given)):
         path = Path(model).expanduser()
-        name = base = path.stem if path.exists() or path.suffix in (".pth", ".pt", ".safetensors") else model
+        name = base = path.stem if path.exists() or path.suffix in WEIGHTS else model
         number = 2
         while name in found:
             name, number = f"{base} ({number})", number + 1

@@ -88,17 +88,21 @@ class Diagnosis:
         early, step = self._verdict.name == "warming_up", self._seen.step
         if self._verdict.name == "healthy" or (early and step < WARM_UP):
             return self._verdict
-        kl, information = self._seen.now("kl"), self._seen.now("teacher/information")
-        if kl is None or information is None or information < NO_INFORMATION * self._seen.largest_entropy:
+        sentence = healthy(self._seen.now("kl"), self._seen.now("teacher/information"), self._seen.largest_entropy)
+        if sentence is None:
             calm = Finding("healthy", "healthy", "Nothing wrong is seen any more.", since_step=step)
             return self._verdict if early else calm
-        return Finding(
-            "healthy",
-            "healthy",
-            f"Healthy so far: the teacher's answer tells {information:.2f} nats about the image, and the student "
-            f"still has {kl:.2f} nats to learn.",
-            since_step=step,
-        )
+        return Finding("healthy", "healthy", sentence, since_step=step)
+
+
+def healthy(kl: float | None, information: float | None, largest_entropy: float) -> str | None:
+    """What health is made of, in the numbers of one line; None where they are missing, or where the teacher says nothing."""
+    if kl is None or information is None or information < NO_INFORMATION * largest_entropy:
+        return None
+    return (
+        f"Healthy so far: the teacher's answer tells {information:.2f} nats about the image, and the student "
+        f"still has {kl:.2f} nats to learn."
+    )
 
 
 class _Watch:

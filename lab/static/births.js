@@ -34,11 +34,14 @@ export function mount(element, host) {
     const now = ++asked;
     try {
       const said = await ask(`run/${run}/prototypes/history?count=${count}&until=${track.head.probes.at(-1)}`, () => now === asked && host.shown(), (sentence, share) => { status.textContent = doing(sentence, share); });
-      if (said) { found.set(run, { key, said }); drawn.redraw(); } else if (found.get(run)?.key === key) found.delete(run);
+      if (said) { found.set(run, { key, said }); drawn.redraw(); if (run === host.get("run")) status.textContent = guess(said); } else if (found.get(run)?.key === key) found.delete(run);
     } catch (error) {
       status.textContent = error.message;
     }
   }
+
+  /** What is a guess about these counts, if anything. */
+  const guess = ({ guessed, steps }) => (guessed.length ? `At ${guessed.length} of ${steps.length} checkpoints the centre was not kept and is interpolated between those that hold it: who leads there is a guess, and so are births and deaths there and at the kept one after.` : "");
 
   function panels(track) {
     const { curves, head } = track, said = found.get(track === host.overlay() ? host.get("overlay") : host.get("run"))?.said, k = head.prototypes ?? NaN;

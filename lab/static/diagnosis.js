@@ -28,7 +28,7 @@ const SHOWN = {
 
 export function mount(element, host) {
   element.classList.add("verdict-card", "card");
-  const verdict = h("div", { class: "verdict", role: "status" });
+  const heading = h("div", { role: "status" }), reasons = h("div"), verdict = h("div", { class: "verdict" }, heading, reasons);
   const facts = h("dl", { class: "facts" });
   const learnt = h("p", { class: "verdict-learnt" });
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Share of the run that is done" });
@@ -44,11 +44,14 @@ export function mount(element, host) {
     element.hidden = !track;
     if (!track) return;
     const { head } = track;
-    const { level, children } = said(track, links(track.head.diagnosis));
+    const { level, title, sentence, evidence, children } = said(track, links(track.head.diagnosis));
     verdict.parentElement.dataset.level = level;
-    const words = learntSoFar(track);
-    if (learnt.textContent !== words) learnt.textContent = words;
-    refill(verdict, JSON.stringify([head.diagnosis, head.status, head.step > 0, level, pages.length]), () => children);
+    say(learnt, learntSoFar(track));
+    const { sentence: _, ...finding } = head.diagnosis ?? {}, key = JSON.stringify([finding, head.status, head.step > 0, level, pages.length]);
+    refill(heading, key, () => [title]);
+    refill(reasons, key, () => children);
+    say(reasons.querySelector(".verdict-sentence"), sentence); // numbers that hold now: no news to a screen reader, and no link loses its focus
+    if (evidence) say(reasons.querySelector(".verdict-evidence span"), evidence);
     bar.value = head.steps ? Math.min(head.step / head.steps, 1) : 0;
     fact("step", "step", `${number(head.step)}${head.steps ? ` of ${number(head.steps)}` : ""}`);
     fact("speed", "images/s", number(head.images_per_second));
@@ -61,7 +64,11 @@ export function mount(element, host) {
       head.images ? `${number(head.images)} images of ${String(head.source ?? "?").split(/[\\/]/).at(-1)}` : null, head.prototypes ? `${number(head.prototypes)} prototypes` : null, head.device,
       head.parent?.run ? `forked from ${head.parent.run} at step ${head.parent.step}` : null, head.skipped_images ? `${head.skipped_images} images skipped` : null,
     ].filter(Boolean).join(" · ");
-    if (about.textContent !== facets) about.textContent = facets;
+    say(about, facets);
+  }
+
+  function say(place, text) {
+    if (place.textContent !== text) place.textContent = text;
   }
 
   /** Where to look, where there is something to look at. */
@@ -76,8 +83,8 @@ export function mount(element, host) {
   function fact(key, name, value) {
     let place = facts.querySelector(`[data-fact="${key}"]`);
     if (!place) facts.append((place = h("div", { "data-fact": key }, h("dt"), h("dd"))));
-    if (place.firstChild.textContent !== name) place.firstChild.textContent = name;
-    if (place.lastChild.textContent !== value) place.lastChild.textContent = value;
+    say(place.firstChild, name);
+    say(place.lastChild, value);
   }
 
   function seen() {
@@ -87,20 +94,22 @@ export function mount(element, host) {
   }
 }
 
-function said({ head, catalogue }, links) {
+function said({ head, catalogue, curves }, links) {
   const finding = head.diagnosis;
   const ended = { failed: ["alarm", "Failed"], died: ["warning", "Died"] }[head.status];
   const since = finding?.since_step ?? finding?.step;
   const level = finding ? severity(finding.level) : 0;
   const waiting = (!finding || finding.name === "warming_up") && head.status === "running";
-  const title = !finding && waiting ? "Waiting for the first steps" : finding ? NAMES[finding.name] ?? words(finding.name) : "Nothing unusual so far";
-  const evidence = told(finding?.evidence, catalogue);
+  const title = !finding && waiting ? "Waiting for the first steps" : finding?.cleared ? "Healthy again" : finding ? NAMES[finding.name] ?? words(finding.name) : "Nothing unusual so far";
+  const evidence = told(finding?.evidence, catalogue, curves);
   return {
     level: waiting ? "waiting" : level,
+    title: h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && level && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
+    sentence: sentence(finding) ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised."),
+    evidence,
     children: [
-      h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && level && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
-      h("p", { class: "verdict-sentence" }, sentence(finding) ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised.")),
-      evidence ? h("p", { class: "verdict-evidence" }, h("b", {}, "Evidence: "), evidence) : null,
+      h("p", { class: "verdict-sentence" }),
+      evidence ? h("p", { class: "verdict-evidence" }, h("b", {}, "Evidence: "), h("span")) : null,
       level && links.length ? h("p", { class: "verdict-evidence" }, h("b", {}, "See it in: "), links.flatMap((link, i) => (i ? [" · ", link] : [link]))) : null,
       finding?.advice ? h("p", { class: "verdict-advice" }, h("b", {}, "What to do: "), finding.advice) : null,
       ended ? h("p", { class: "verdict-ended" }, icon(ended[0]), `${ended[1]}: ${head.status === "died" ? "the process is gone without saying goodbye; dino-lab resume goes on from its last checkpoint." : "see the events below."}`) : null,
@@ -122,12 +131,13 @@ function learntSoFar({ curves, head: { baselines } }) {
   return found.length ? `Learnt so far: ${found.join("; ")}.` : "";
 }
 
-/** Evidence is a sentence, or by the metric's name its value and the limit it crossed. */
-function told(evidence, catalogue) {
+/** Evidence is a sentence, or by the metric's name its value when it was found, the limit it crossed, and what it is now. */
+function told(evidence, catalogue, curves) {
   if (!evidence || typeof evidence === "string") return evidence || "";
   return Object.entries(evidence).map(([name, about]) => {
-    const { title, unit } = catalogue?.[name] ?? {};
-    return `${title ?? name} ${number(about?.value)}${unit && !["ratio", "share"].includes(unit) ? ` ${unit}` : ""} (limit ${number(about?.threshold)})`;
+    const { title, unit } = catalogue?.[name] ?? {}, found = number(about?.value), now = number(last(curves[name]));
+    const limits = [`limit ${number(about?.threshold)}`, now !== found && now !== "–" ? `now ${now}` : null].filter(Boolean).join("; ");
+    return `${title ?? name} ${found}${unit && !["ratio", "share"].includes(unit) ? ` ${unit}` : ""} (${limits})`;
   }).join(", ");
 }
 

@@ -15,6 +15,7 @@ import { card, h, number, refill } from "./dom.js";
 export function mount(element, host) {
   const body = card(element, host.about);
   const at = h("select", { "aria-label": "Checkpoint to start from", onchange: () => { chosen = Number(at.value); load(); } });
+  const phase = h("select", { "aria-label": "Phase to begin with", onchange: () => { load(); } });
   const search = h("input", { type: "search", placeholder: "search options", "aria-label": "Search options", oninput: filter });
   const name = h("input", { type: "text", maxlength: 60, spellcheck: false, "aria-label": "Name of the new run", oninput: () => check() });
   const only = h("input", { type: "checkbox", onchange: filter });
@@ -29,7 +30,7 @@ export function mount(element, host) {
   const right = h("div", { class: "fork-side" }, h("h3", {}, "What differs from the parent"), diff, h("label", { class: "labelled" }, "name ", name), problem,
     h("div", { class: "controls" }, start, copy, clear), status, command, trust);
   const whole = h("div", { class: "fork" }, left, right);
-  body.append(h("label", { class: "labelled" }, "from the checkpoint of step ", at), whole, h("h3", { class: "started-head", hidden: true }, "Started from this lab"), list);
+  body.append(h("div", { class: "controls" }, h("label", { class: "labelled" }, "from the checkpoint of step ", at), h("label", { class: "labelled", hidden: true }, "with ", phase)), whole, h("h3", { class: "started-head", hidden: true }, "Started from this lab"), list);
 
   const noCheckpoint = h("p", { class: "hint", hidden: true });
   body.insertBefore(noCheckpoint, whole);
@@ -44,22 +45,24 @@ export function mount(element, host) {
     if (!track) return;
     const steps = track.head.checkpoints, run = host.get("run");
     at.parentElement.hidden = !steps.length;
+    if (!steps.length) phase.parentElement.hidden = true;
     whole.hidden = !steps.length || !form;
     noCheckpoint.hidden = steps.length > 0;
     if (!steps.length) { noCheckpoint.textContent = "A fork starts from a checkpoint; this run has not written one yet."; last = ""; return; }
-    if (last && !last.startsWith(`${run} `)) chosen = null;
+    if (last && !last.startsWith(`${run} `)) { chosen = null; phase.value = ""; }
     const step = steps.includes(chosen) ? chosen : steps.findLast((known) => known <= (host.stop() ?? Infinity)) ?? steps[0];
     refill(at, `${run} ${steps.join()}`, () => steps.map((known) => h("option", { value: known }, number(known))));
     at.value = step;
-    const wanted = `${run} ${step}`;
+    const wanted = `${run} ${step} ${phase.value}`;
     if (wanted === last) return;
     const kept = last.startsWith(`${run} `) ? changes : {};
     last = wanted;
     const now = ++asked;
     try {
-      const found = await host.ask(`run/${run}/form/${step}`);
+      const found = await host.ask(`run/${run}/form/${step}${phase.value ? `?phase=${encodeURIComponent(phase.value)}` : ""}`);
       if (now !== asked) return;
       form = found;
+      phases();
       changes = { ...form.needed, ...kept };
       whole.hidden = false;
       trust.textContent = form.state ? "Starting opens the checkpoint's training state with PyTorch's own loader: fork only runs that you trust." : "This checkpoint kept the teacher alone: student and teacher both begin as the teacher, the optimizer begins anew.";
@@ -70,6 +73,14 @@ export function mount(element, host) {
     }
   }
 
+  /** A run of several phases goes on with its own, or begins another from here. */
+  function phases() {
+    const value = phase.value;
+    phase.parentElement.hidden = form.phases.length < 2;
+    refill(phase, `${last.split(" ")[0]} ${form.phases.join()}`, () => [h("option", { value: "" }, "the phase that trains there"), ...form.phases.map((name) => h("option", { value: name }, `${name}, from its beginning`))]);
+    phase.value = value;
+  }
+
   // ---- the form
 
   function fill() {
@@ -77,8 +88,17 @@ export function mount(element, host) {
       "aria-pressed": same(preset.changes) ? "true" : "false", onclick: () => { changes = { ...form.needed, ...preset.changes }; name.value = ""; fill(); check(); } }, preset.name)));
     const open = new Set([...groups.querySelectorAll("details[open]")].map((one) => one.dataset.group));
     groups.replaceChildren(...form.groups.map((group) => h("details", { "data-group": group.name, open: open.has(group.name) || group.fields.some(({ path }) => path in changes) },
-      h("summary", {}, h("b", {}, group.name), " ", h("span", {}, group.about)), group.fields.map(field))));
+      h("summary", {}, h("b", {}, group.name), " ", h("span", {}, group.about)), group.fields.filter((one) => !one.fixed).map(field), stays(group, open))));
     filter();
+  }
+
+  /** What a fork can't change, in grey: by the reason why. */
+  function stays(group, open) {
+    const fixed = group.fields.filter((one) => one.fixed), reasons = [...new Set(fixed.map((one) => one.fixed))], key = `${group.name} fixed`;
+    if (!fixed.length) return [];
+    return [h("details", { class: "stays", "data-group": key, open: open.has(key) }, h("summary", {}, h("span", {}, `${fixed.length === group.fields.length ? "stays" : `${fixed.length} more ${fixed.length === 1 ? "stays" : "stay"}`} as in the parent`)),
+      reasons.map((reason) => [h("p", { class: "hint" }, reason), ...fixed.filter((one) => one.fixed === reason).map((one) => h("div", { class: "option fixed", "data-path": one.path, "data-changed": "no", title: one.about || null },
+        h("span", {}, one.path.split(".").slice(1).join(".") || one.path), h("span", { class: "value" }, text(one.value)), h("small", {}, one.about)))]).flat())];
   }
 
   const same = (wanted) => Object.entries(wanted).every(([path, value]) => JSON.stringify(changes[path]) === JSON.stringify(value));
@@ -129,7 +149,7 @@ export function mount(element, host) {
     timer = setTimeout(async () => {
       const now = (checked = {}), run = host.get("run"), step = Number(at.value);
       try {
-        const found = await host.ask(`run/${run}/fork/${step}/check`, { changes, name: name.value });
+        const found = await host.ask(`run/${run}/fork/${step}/check`, { changes, name: name.value, phase: phase.value });
         if (now !== checked) return;
         problem.textContent = found.problem;
         name.placeholder = found.name;
@@ -158,7 +178,7 @@ export function mount(element, host) {
   async function begin() {
     start.disabled = true;
     try {
-      const found = await host.ask(`run/${host.get("run")}/fork/${at.value}/start`, { changes, name: name.value });
+      const found = await host.ask(`run/${host.get("run")}/fork/${at.value}/start`, { changes, name: name.value, phase: phase.value });
       status.textContent = `${found.name} starts; it appears among the runs in a few seconds.`;
       name.value = "";
       await running();
@@ -199,4 +219,8 @@ export function table(rows, before = "parent", after = "child") {
     h("tbody", {}, rows.map(([path, [old, now]]) => h("tr", {}, h("th", { scope: "row" }, path), h("td", {}, text(old)), h("td", {}, text(now))))));
 }
 
-const text = (value) => (value === null || value === undefined ? "none" : Array.isArray(value) ? value.map(text).join(", ") : typeof value === "object" ? JSON.stringify(value) : String(value));
+function text(value) {
+  if (value === null || value === undefined || value === "" || (typeof value === "object" && !Object.keys(value).length)) return "none";
+  if (Array.isArray(value)) return value.map(text).join(value.some((part) => typeof part === "object") ? "; " : ", ");
+  return typeof value === "object" ? Object.entries(value).map(([key, part]) => `${key} ${text(part)}`).join(", ") : String(value);
+}

@@ -20,6 +20,7 @@ export function createHost(transport, given = {}) {
   const listeners = new Map();
   const tracks = new Map();
   let runs = null;
+  let called = {}; // the runs that the address asks for, by id or name, until the list says which those are
 
   const host = {
     get: (key) => state[key],
@@ -108,12 +109,14 @@ export function createHost(transport, given = {}) {
     for (const [key, fallback] of Object.entries(kept)) state[key] = read(key, fallback, address);
     Object.assign(state, given);
     state.follow = state.step === null;
+    called = { run: state.run, overlay: state.overlay };
+    state.run = state.overlay = null;
   }
 
   /** What the address is to say: null for what is as it is without saying. */
   function address() {
     return new Map(Object.entries(kept).map(([key, fallback]) => {
-      const value = key === "step" && state.follow ? null : state[key];
+      const value = key === "step" && state.follow ? null : state[key] ?? called[key] ?? null;
       return [key, value === fallback ? null : value];
     }));
   }
@@ -146,19 +149,26 @@ export function createHost(transport, given = {}) {
     return entry.promise;
   }
 
+  /** A run by its id, or by its name as one types it: the newest that is called so. */
+  const find = (text) => runs.find((run) => run.id === text) ?? runs.find((run) => run.name === text);
+
+  function changeTo(changes) {
+    const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
+    Object.assign(state, changes);
+    writeAddress();
+    changed.forEach(emit);
+  }
+
   async function refreshList() {
     const answer = await ask("api/runs");
     const text = JSON.stringify(answer.runs);
     if (text === refreshList.last) return;
     refreshList.last = text;
     runs = answer.runs;
-    if (!runs.some((run) => run.id === state.run)) {
-      const first = runs.find((run) => run.status === "running") ?? runs.find((run) => run.gallery) ?? runs[0];
-      state.run = first?.id ?? null;
-      state.follow = true;
-      writeAddress();
-      emit("run");
-    }
+    const chosen = find(state.run ?? called.run), over = state.overlay ?? (called.overlay ? find(called.overlay)?.id ?? null : null);
+    called = {};
+    if (!chosen) state.follow = true;
+    changeTo({ run: (chosen ?? runs.find((run) => run.status === "running") ?? runs.find((run) => run.gallery) ?? runs[0])?.id ?? null, overlay: over });
     emit("runs");
   }
 

@@ -162,7 +162,9 @@ def _answer(house: House, run: Run, step: int, image: int) -> np.ndarray:
 
 @answers("run/{run}/prototypes/history")
 def history(house: House, run: str, until: int, count: int = 0) -> Reply:
-    """How many prototypes are first for some image at each stop, and how many were born and died since the stop before."""
+    """How many prototypes are first for some image at each stop, and how many were born and died since the stop before.
+
+    `guessed` are the stops at which the centre that decides it was interpolated, between checkpoints that hold it."""
     found = house.shelf.run(run)
     crowd.checked(house, found, count)
     stops = [stop for stop in (found.probes if count == 0 else found.checkpoints) if stop <= until]
@@ -178,7 +180,9 @@ def history(house: House, run: str, until: int, count: int = 0) -> Reply:
         each.append(seen["top"][:, 0])
     total = found.config.head.prototypes or int(max(first.max() for first in each)) + 1
     alive = np.stack([prototypes.used(first, total) > 0 for first in each])
+    kept = count > 0 or not crowd.centred(found)
+    guessed = [] if kept else [step for step in stops if not crowd.centre_at(found, step)[1]]
     return Reply(
-        lambda: {**crowd.births(alive, stops), "images": len(each[0]), "prototypes": total},
+        lambda: {**crowd.births(alive, stops), "images": len(each[0]), "prototypes": total, "guessed": guessed},
         f"{run} {count} {[_key(found, step, count) for step in stops]}",
     )

@@ -204,7 +204,9 @@ def test_a_fork_is_filled_in_started_and_stopped_from_the_page(opened: Open) -> 
     view.locator(".diff-table tr", has_text="objective.centering").wait_for()
     assert "--objective.centering none" in view.locator(".command").inner_text()
     view.get_by_role("searchbox").fill("local size")
-    opened.wait("[...document.querySelectorAll('[data-view=fork] .option')].filter((o) => o.offsetParent).length === 1")
+    opened.wait(
+        "[...document.querySelectorAll('[data-view=fork] .option:not(.fixed)')].filter((o) => o.offsetParent).length === 1"
+    )
     field = view.locator('[data-path="crops.local_size"] input')
     field.fill("999")
     view.locator(".problem", has_text="must not be larger than global crops").wait_for()
@@ -236,6 +238,10 @@ def test_a_run_without_a_checkpoint_can_not_be_forked_and_the_form_fits_a_phone(
 
 
 def test_curves_run_along_steps_images_or_hours_and_notes_stand_on_them(opened: Open) -> None:
+    page = opened.page
+    page.goto(f"{opened.address}/?view=monitor&run=run_v1&overlay=young&step=200")  # by name, as one types it
+    opened.wait(f"new URLSearchParams(location.search).get('run') === '{opened.ids['run_v1']}'")
+    assert f"overlay={opened.ids['young']}" in page.url
     page = opened.go(view="monitor", step=200)
     plot = "document.querySelector('[data-view=loss] .plot')"
     opened.wait(f"{plot}?.dataset.ready === 'yes'")

@@ -23,6 +23,7 @@ from lab.worker import Worker
 from tests.small import small_config
 
 GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
+THREE_PHASES = Path(__file__).parents[2] / "lab" / "gallery" / "dinov3_shapes"
 PATIENCE = 120.0
 
 
@@ -45,7 +46,10 @@ def test_every_field_of_the_form_is_an_option_of_the_config_with_the_parents_val
     run = Run(GOLDEN)
     plain = dataclasses.asdict(forms.parent(run, 200))
     shown = [field for group in forms.form(run, 200)["groups"] for field in group["fields"]]
-    assert len(shown) > 80
+    options = leaves(plain)
+    assert {field["path"] for field in shown} == options
+    assert len([field for field in shown if "fixed" not in field]) > 80
+    assert all(("kind" in field) or field["fixed"] for field in shown), "what can be changed can be entered"
     for field in shown:
         value: Any = plain
         for part in field["path"].split("."):
@@ -54,6 +58,44 @@ def test_every_field_of_the_form_is_an_option_of_the_config_with_the_parents_val
     temperature = next(field for field in shown if field["path"] == "schedules.teacher_temperature")
     assert temperature["kind"] == "numbers"
     assert temperature["about"].startswith("Sharpening at the start")
+
+
+def leaves(plain: dict[str, Any], path: str = "") -> set[str]:
+    """Dotted names of whatever is no group."""
+    inner = [(f"{path}.{name}" if path else name, value) for name, value in plain.items()]
+    return {leaf for name, value in inner for leaf in (leaves(value, name) if isinstance(value, dict) else {name})}
+
+
+def test_what_a_fork_can_not_change_is_shown_with_the_reason_and_refused() -> None:
+    run = Run(GOLDEN)
+    shown = {field["path"]: field for group in forms.form(run, 200)["groups"] for field in group["fields"]}
+    assert "parent's weights" in shown["head.prototypes"]["fixed"]
+    assert shown["head.prototypes"]["value"] == run.config.head.prototypes
+    assert shown["data.source"]["fixed"].endswith("dino-lab fork takes it as --data.source.")
+    assert {"init.backbone", "backbone.dim", "phases", "crops.mixed"} <= {
+        path for path, field in shown.items() if "fixed" in field
+    }
+    assert "fixed" not in shown["backbone.drop_path"]
+    assert "fixed" not in shown["ibot.head.prototypes"], "a head of the patches begins anew"
+    with pytest.raises(ConfigError, match="parent's weights"):
+        forms.changed(run, 200, {"head.prototypes": 9})
+
+
+def test_a_fork_begins_another_phase_of_its_run_where_it_is_told_to() -> None:
+    run = Run(THREE_PHASES)
+    step = run.checkpoints[1]
+    assert forms.form(run, step)["phase"] == "pretraining"
+    found = forms.form(run, step, "gram")
+    assert (found["phase"], found["phases"][1]) == ("gram", "gram")
+    weight = next(f for group in found["groups"] for f in group["fields"] if f["path"] == "gram.weight")
+    assert weight["value"] > 0
+    shown = next(f for group in found["groups"] for f in group["fields"] if f["path"] == "phases")
+    assert [phase["name"] for phase in shown["value"]] == found["phases"][2:]
+    _, differs = forms.changed(run, step, {"gram.weight": 1.5}, "gram")
+    words = forms.arguments(run, step, differs, Path("runs/child"), "gram")
+    assert words[4:8] == ["--phase", "gram", "--gram.weight", "1.5"]
+    with pytest.raises(ConfigError, match="no phase 'dessert'"):
+        forms.form(run, step, "dessert")
 
 
 def test_the_command_says_exactly_what_the_form_says() -> None:
@@ -117,7 +159,7 @@ def test_a_read_only_lab_starts_and_stops_nothing(house: House) -> None:
 
 def test_a_run_that_the_lab_did_not_start_is_left_alone(house: House) -> None:
     for act in ("stop", "resume"):
-        with pytest.raises(RunError, match="did not start that run"):
+        with pytest.raises(RunError, match="no lab started that run"):
             tell(house, f"run/{id_of(house, 'run_v1')}/{act}")
 
 
@@ -136,10 +178,13 @@ def test_a_child_is_started_stopped_and_resumed_for_real(
     config = read_config(out)
     assert config == with_changes(small_config_of(small_run), changes)
     assert read_run(out)["parent"]["step"] == 4
+    gone, house = house, House(Shelf([tmp_path / "runs"]), Worker())  # as after a restart of the lab
+    assert started(house)["alive"]
     tell(house, f"run/{asked['id']}/stop")
     wait(lambda: not started(house)["alive"], house)
     assert status(out) == "stopped"
     assert started(house)["said"] == ""
+    assert not started(gone)["alive"]
     before = len((out / "metrics.jsonl").read_text().splitlines())
     tell(house, f"run/{asked['id']}/resume")
     wait(lambda: len((out / "metrics.jsonl").read_text().splitlines()) > before, house)

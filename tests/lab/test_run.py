@@ -252,6 +252,19 @@ def test_the_diagnosis_is_the_runs_own_where_it_has_one(copy: Path) -> None:
     assert Run(copy).since()["head"]["findings"]
 
 
+def test_health_is_told_in_the_numbers_that_hold_now(copy: Path) -> None:
+    healthy = {"event": "diagnosis", "step": 50, "name": "healthy", "level": "healthy", "sentence": "as of step 50"}
+    append(copy / "events.jsonl", healthy)
+    append(copy / "metrics.jsonl", {"step": 510, "segment": 1, "kl": 0.25, "teacher/information": 1.75})
+    found = Run(copy).diagnosis
+    assert found is not None
+    assert "tells 1.75 nats about the image, and the student still has 0.25 nats" in found["sentence"]
+    append(copy / "metrics.jsonl", {"step": 520, "segment": 1, "kl": 0.24, "teacher/information": 0.0})
+    found = Run(copy).diagnosis
+    assert found is not None
+    assert found["sentence"] == "as of step 50", "nothing is made up where the teacher says nothing"
+
+
 def test_the_head_says_what_the_page_shows() -> None:
     head = Run(GOLDEN).since()["head"]
     assert head["status"] == "finished"

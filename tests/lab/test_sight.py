@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load
 
-from dino_core.errors import DataError, RunError
+from dino_core.errors import DataError, DinoError, RunError
 from lab import cache, pictures, sight
 from lab.answers import House, Unanswered
 from lab.run import Run
@@ -233,3 +233,11 @@ def test_models_have_short_names_none_twice_and_an_untrained_one_beside_them(tmp
     found = sight.named([str(tmp_path / "a" / "dino.pth"), str(tmp_path / "b" / "dino.pth"), "dinov2_vits14"])
     assert list(found) == ["dino", "dino (2)", "dinov2_vits14", sight.FLOOR]
     assert list(sight.named(["random:x"])) == ["random:x"]
+    (tmp_path / "a" / "hub").mkdir()
+    (tmp_path / "a" / "hub" / "config.json").write_text("{}")
+    (tmp_path / "a" / "notes.txt").write_text("no model")
+    assert list(sight.named([str(tmp_path / "a")])) == ["dino", "hub", sight.FLOOR], "a folder of models is its models"
+    assert list(sight.named([str(tmp_path / "a" / "hub")])) == ["hub", sight.FLOOR]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DinoError, match="no model in the folder"):
+        sight.named([str(tmp_path / "empty")])
