@@ -14,6 +14,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote
@@ -102,7 +103,7 @@ def document(
         for i, (path, content) in enumerate(answered.items())
     }
     if modules.needs_plotly(placed):
-        parts.append(_packed("plotly", _plotly()))
+        parts.append(_plotly())
     scripts = modules.ordered(["onefile", *(view.module for view in order)])
     return _page(source, placed, order, scripts, start, parts, limits), len(answered), limits
 
@@ -212,10 +213,11 @@ def _pages(views: Iterable[View]) -> list[dict[str, Any]]:
     return [asdict(page) for page in PAGES if page.name in used]
 
 
-def _plotly() -> bytes:
+@cache
+def _plotly() -> str:
     import plotly
 
-    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes()
+    return _packed("plotly", (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_bytes())
 
 
 def _packed(name: str, content: Any) -> str:

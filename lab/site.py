@@ -1,4 +1,4 @@
-"""A static gallery for a course page: an index, one self-contained page a run and a notebook; a USB stick can serve it."""
+"""A static gallery for a course page: an index, one self-contained page a run, and the course; a USB stick can serve it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dino_core.errors import DinoError, RunError
-from lab import modules, stills
+from lab import coursepages, stills
+from lab.lessons import lessons
 from lab.onefile import export
 from lab.run import Run, runs
-from lab.views import STATIC, catalogue
+from lab.views import catalogue
 
 VIEWS = ("diagnosis", "emergence", "loss", "collapse", "attention", "patches", "gram", "spectrum", "events")
 COVER = "patches"
 """The view whose picture stands for a run in the index."""
+HANDOUT = "HANDOUT.md"
+TOYS = ("playground", "gramtoy")
+"""Small systems that train in the page: no run is needed for them."""
 
 
 def site(
@@ -27,11 +31,13 @@ def site(
     views: Sequence[str] = VIEWS,
     steps: Sequence[int] | None = None,
 ) -> list[Path]:
-    """Write the pages; gives their files, the index first.  RunError where a folder has no run that can be shown."""
+    """Write the pages; gives their files, the index first.  RunError where a folder has no run that can be shown.
+
+    `notebooks` is the folder of the course (with `student/` and `instructor/`), or any folder of executed notebooks."""
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
     known = [view for view in views if view in catalogue()]
-    entries, files = [], []
+    entries, files, shown = [], [], []
     for run in runs(folder):
         file = target / f"{_plain(run.path.name)}.html"
         try:
@@ -39,13 +45,19 @@ def site(
         except (DinoError, OSError):
             continue
         files.append(file)
+        shown.append(run)
         entries.append(_entry(run, file))
     if not files:
         raise RunError(f"there is no run below {str(folder)!r} that could be shown.")
-    lessons = [_notebook(book, target) for book in sorted(Path(notebooks).glob("*.ipynb"))] if notebooks else []
+    if notebooks:
+        export([toy for toy in TOYS if toy in catalogue()], shown[0], target / "playground.html")
+        files += [target / "playground.html", *coursepages.write(notebooks, target)]
+        if (sheet := Path(notebooks) / HANDOUT).is_file():
+            (target / "handout.html").write_text(coursepages.sheet(sheet), "utf-8")
+            files.append(target / "handout.html")
     index = target / "index.html"
-    index.write_text(_page("DINO lab", _index(entries, lessons)), "utf-8")
-    return [index, *files, *lessons]
+    index.write_text(coursepages.document("DINO lab", _index(entries, notebooks), policy=coursepages.PLAIN), "utf-8")
+    return [index, *files]
 
 
 def _entry(run: Run, file: Path) -> str:
@@ -64,38 +76,24 @@ def _entry(run: Run, file: Path) -> str:
     return f'<li><a href="{html.escape(file.name)}"><strong>{html.escape(run.name)}</strong>{picture}</a><p>{about}</p></li>'
 
 
-def _index(entries: list[str], lessons: list[Path]) -> str:
-    books = "".join(f'<li><a href="{html.escape(file.name)}">{html.escape(file.stem)}</a></li>' for file in lessons)
+def _index(entries: list[str], notebooks: str | Path | None) -> str:
+    course = _course(Path(notebooks)) if notebooks else ""
     return (
-        "<h1>DINO lab</h1><p>Self-distillation, watched while it learns: every page works without network, "
+        "<main><h1>DINO lab</h1><p>Self-distillation, watched while it learns: every page works without network, "
         "and can be saved and handed on as one file.</p>"
-        f'<h2>Runs</h2><ul class="runs">{"".join(entries)}</ul>'
-        + (f"<h2>Notebooks</h2><ul>{books}</ul>" if books else "")
+        f'{course}<h2>Runs</h2><ul class="runs">{"".join(entries)}</ul></main>'
     )
 
 
-def _notebook(book: Path, target: Path) -> Path:
-    """A notebook as HTML that asks nobody for scripts or fonts; formulas stay as they are written."""
-    from nbconvert import HTMLExporter
-
-    body, _ = HTMLExporter(template_name="basic").from_filename(str(book))
-    body = re.sub(r"<script\b.*?</script>", "", body, flags=re.DOTALL)
-    file = target / f"{_plain(book.stem)}.html"
-    file.write_text(_page(book.stem, body), "utf-8")
-    return file
+def _course(notebooks: Path) -> str:
+    books = "".join(coursepages.summary(book) for book in lessons(notebooks))
+    sheet = ' All formulas are on <a href="handout.html">one sheet</a>.' if (notebooks / HANDOUT).is_file() else ""
+    return (
+        "<h2>The course</h2><p>To read here; to run and to write in, take a notebook from its page. "
+        f'<a href="playground.html">The playground</a> is a small DINO that trains in the page.{sheet}</p>'
+        f'<ol class="lessons">{books}</ol>'
+    )
 
 
 def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "_", name) or "page"
-
-
-def _page(title: str, body: str) -> str:
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
-<title>{html.escape(title)}</title><link rel="icon" href="{modules.picture()}">
-<style>
-{(STATIC / "site.css").read_text("utf-8")}</style></head><body>
-{body}
-</body></html>
-"""

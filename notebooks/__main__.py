@@ -1,4 +1,5 @@
-"""`python -m notebooks`: opens the course in JupyterLab, builds its notebooks, says which are out of date, lists them."""
+"""`python -m notebooks`: opens the course in JupyterLab, builds its notebooks, says which are out of date, lists and times
+them, prints the handout."""
 
 from __future__ import annotations
 
@@ -38,6 +39,17 @@ def main(arguments: list[str] | None = None) -> int:
         "--fresh", action="store_true", help="newest notebooks; yours are kept beside them as .mine"
     )
     commands.add_parser("list", help="the notebooks and their questions")
+    times = commands.add_parser(
+        "times", help="minutes of reading and exercises, seconds of running"
+    )
+    times.add_argument("names", nargs="*")
+    times.add_argument(
+        "--run", action="store_true", help="run them, which takes as long as it says"
+    )
+    sheet = commands.add_parser(
+        "handout", help="the formulas on one page of A4 (.pdf) or as a page (.html)"
+    )
+    sheet.add_argument("file", nargs="?", type=Path, default=Path("handout.pdf"))
     options, rest = parser.parse_known_args(arguments)
     if rest and options.command != "open":
         parser.error(f"unknown: {' '.join(rest)}")
@@ -46,8 +58,15 @@ def main(arguments: list[str] | None = None) -> int:
             return open_lab(
                 options.folder, instructor=options.instructor, fresh=options.fresh, arguments=rest
             )
-        return {"build": build, "check": stale, "list": show}[options.command](options)
-    except building.SourceError as error:
+        known = {
+            "build": build,
+            "check": stale,
+            "list": show,
+            "handout": handout,
+            "times": times_of,
+        }
+        return known[options.command](options)
+    except (building.SourceError, RuntimeError) as error:
         print(f"notebooks: {error}", file=sys.stderr)
         return 2
 
@@ -84,6 +103,25 @@ def show(options: argparse.Namespace) -> int:
             (line for line in first.splitlines() if line.startswith("**Question:**")), ""
         )
         print(f"{source.stem:30} {question.removeprefix('**Question:**').strip()}")
+    return 0
+
+
+def times_of(options: argparse.Namespace) -> int:
+    from notebooks import timing
+
+    print(f"{'':24} words  lines  reading  exercises" + "    clock  processors" * options.run)
+    for source in building.sources(options.names):
+        met = timing.length(source)
+        said = f"{source.stem:24} {met.words:5d} {met.lines:6d} {met.reading:4.0f} min {met.exercises:6d} min"
+        clock = "{:7.0f} s {:9.0f} s".format(*timing.run(source)) if options.run else ""
+        print(said + clock, flush=True)
+    return 0
+
+
+def handout(options: argparse.Namespace) -> int:
+    from notebooks.handout import write
+
+    print(f"{write(options.file)}: {options.file.stat().st_size // 1000} kB")
     return 0
 
 

@@ -47,6 +47,7 @@ export async function open({ kinds, views, pages, about, icon, state, urls }) {
   });
   if (!pages.some((page) => page.name === host.get("page"))) host.set({ page: pages[0].name });
   theme(host);
+  framed(views);
   const show = () => { document.body.dataset.page = host.get("page"); };
   host.on("page", show);
   show();
@@ -70,4 +71,12 @@ function theme(host) {
   const turn = (dark) => { document.body.classList.toggle("dark", dark); host.set({ theme: dark }); };
   turn(matchMedia("(prefers-color-scheme: dark)").matches);
   document.querySelector("header .quiet").append(h("button", { type: "button", class: "quiet", title: "Light or dark", "aria-label": "Switch between light and dark", onclick: () => turn(!document.body.classList.contains("dark")) }, "◐"));
+}
+
+/** In a frame of another page: nothing around the view, and the page is told how high it is. */
+function framed(views) {
+  if (parent === window) return;
+  const main = document.querySelector("main"), clocked = views.some((view) => view.records.some((path) => path.includes("{step}")));
+  document.body.classList.add("framed", ...(clocked ? [] : ["timeless"]));
+  new ResizeObserver(() => parent.postMessage({ dinoLabHeight: Math.ceil(main.getBoundingClientRect().height) }, "*")).observe(main);
 }

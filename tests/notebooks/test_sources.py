@@ -268,38 +268,3 @@ def test_the_set_up_cell_does_nothing_where_the_course_is_installed(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.stdout == "nothing\n", done.stderr
-
-
-def test_the_set_up_cell_finds_the_course_from_a_notebooks_folder(tmp_path):
-    """Without an installation, as in a checkout that was only unpacked."""
-    code = (
-        "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
-        + building._setup().source
-    )
-    code += "\nimport notebooks.course; print('found')"
-    environment = {"PATH": "/usr/bin", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=building.HERE / "checks",
-        env=environment,
-        timeout=120,
-    )
-    assert done.stdout == "found\n", done.stderr
-
-
-def test_the_set_up_cell_asks_for_the_address_where_only_the_notebook_is(tmp_path):
-    code = (
-        "import sys\nsys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]\n"
-        + building._setup().source
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", code],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env={"PATH": "/usr/bin"},
-        timeout=120,
-    )
-    assert "Write the address of the repository" in done.stderr
