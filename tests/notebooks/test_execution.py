@@ -16,17 +16,17 @@ import pytest
 from notebooks import building
 
 SOURCES = building.sources()
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_alone_from_a_fresh_kernel(source, tmp_path, monkeypatch):
     monkeypatch.setenv("DINO_COURSE_QUICK", "1")
-    notebook = building.execute(building.instructor(source), tmp_path, timeout=120)
+    notebook = building.execute(building.instructor(source), tmp_path, timeout=300)
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
 
 
-def one_after_the_other(files: list[Path], folder: Path) -> dict[str, list]:
+def one_after_the_other(files: list[Path], folder: Path) -> dict[tuple[str, str], list]:
     """What failed in each notebook, all of them in one process and one folder, without widgets and without a kernel."""
     settings = {"DINO_COURSE_QUICK": "1", "DINO_COURSE_HOME": str(folder), "DINO_COURSE_STATIC": "1"}
     done = subprocess.run(
@@ -35,31 +35,35 @@ def one_after_the_other(files: list[Path], folder: Path) -> dict[str, list]:
         text=True,
         cwd=folder,
         env={**os.environ, **settings, "PYTHONPATH": building.path_with_course(), "MPLBACKEND": "agg"},
-        timeout=290,
+        timeout=800,
     )
     assert done.returncode == 0, done.stderr[-4000:]
     lines = [json.loads(line.removeprefix("ran ")) for line in done.stdout.splitlines() if line.startswith("ran ")]
-    return {Path(line["file"]).stem: line["failed"] for line in lines}
+    return {(Path(line["file"]).parent.name, Path(line["file"]).stem): line["failed"] for line in lines}
 
 
-def written(notebooks: dict[str, nbformat.NotebookNode], folder: Path) -> list[Path]:
-    for name, notebook in notebooks.items():
-        nbformat.write(notebook, folder / f"{name}.ipynb")
-    return [folder / f"{name}.ipynb" for name in notebooks]
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list]:
+    """What failed: of the teacher's notebooks, in order, then of a learner's who has solved nothing, all in one folder."""
+    folder = tmp_path_factory.mktemp("course")
+    files = []
+    for kind, made in (("teacher", building.instructor), ("learner", building.student)):
+        (folder / kind).mkdir()
+        for source in SOURCES:
+            files.append(folder / kind / f"{source.stem}.ipynb")
+            nbformat.write(made(source), files[-1])
+    return one_after_the_other(files, folder)
 
 
-def test_in_order_in_one_folder(tmp_path):
-    failed = one_after_the_other(
-        written({path.stem: building.instructor(path) for path in SOURCES}, tmp_path), tmp_path
-    )
-    assert failed == {path.stem: [] for path in SOURCES}
+def test_in_order_in_one_folder(ran):
+    assert {name: failed for (kind, name), failed in ran.items() if kind == "teacher"} == {s.stem: [] for s in SOURCES}
 
 
-def test_a_learner_who_has_solved_nothing_reaches_every_last_cell(tmp_path):
+def test_a_learner_who_has_solved_nothing_reaches_every_last_cell(ran):
     """The checks alone complain, and of nothing but what is not written."""
-    notebooks = {path.stem: building.student(path) for path in SOURCES}
-    failed = one_after_the_other(written(notebooks, tmp_path), tmp_path)
-    for name, notebook in notebooks.items():
-        checks = [place for place, cell in enumerate(notebook.cells) if building.number_of(cell, "check")]
-        assert [place for place, _, _ in failed[name]] == checks, failed[name]
-        assert all("not written yet" in said for _, _, said in failed[name])
+    for source in SOURCES:
+        cells = building.student(source).cells
+        checks = [place for place, cell in enumerate(cells) if building.number_of(cell, "check")]
+        failed = ran["learner", source.stem]
+        assert [place for place, _, _ in failed] == checks, failed
+        assert all("not written yet" in said for _, _, said in failed)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -46,6 +47,18 @@ def test_it_starts_on_the_first_notebook_and_only_here(tmp_path):
     assert words[-1] == "--no-browser"
 
 
+def answer(url: str) -> str:
+    """Of a server that has said where it will listen, and may not listen yet."""
+    until = time.monotonic() + 60
+    while True:
+        try:
+            return urllib.request.urlopen(url, timeout=60).read().decode()
+        except urllib.error.URLError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.2)
+
+
 @pytest.mark.slow
 def test_jupyterlab_starts_and_its_kernels_know_the_course(tmp_path):
     """A real server; what it tells the page about news and updates; what a kernel of it imports is tested by executing."""
@@ -62,12 +75,11 @@ def test_jupyterlab_starts_and_its_kernels_know_the_course(tmp_path):
             found = list((tmp_path / "runtime").glob("jpserver-*.json"))
             about = json.loads(found[0].read_text()) if found else time.sleep(0.2)
         assert about, log.read_text()
-        page = urllib.request.urlopen(f"{about['url']}lab/tree/00_tour.ipynb?token=abc", timeout=60).read().decode()
+        page = answer(f"{about['url']}lab/tree/00_tour.ipynb?token=abc")
         config = json.loads(page.split('id="jupyter-config-data" type="application/json">')[1].split("</script>")[0])
         assert config["news"] == {"disabled": True}
         assert config["extensionManager"]["can_install"] is False
-        asked = urllib.request.urlopen(f"{about['url']}lab/api/update?token=abc", timeout=60).read()
-        assert json.loads(asked)["notification"] is None
+        assert json.loads(answer(f"{about['url']}lab/api/update?token=abc"))["notification"] is None
         assert about["root_dir"] == str((tmp_path / "course").resolve())
     finally:
         os.killpg(server.pid, signal.SIGTERM)
