@@ -52,7 +52,7 @@ def read(source: Path) -> NotebookNode:
     chapter = source.stem[:2]
     for cell in notebook.cells:
         _mark(cell, chapter)
-    kernel = {"display_name": "Python 3 (DINO lab)", "language": "python", "name": "python3"}
+    kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     notebook.metadata = NotebookNode({"kernelspec": kernel, "language_info": {"name": "python"}})
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     return _identified(notebook)

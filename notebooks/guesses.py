@@ -67,12 +67,14 @@ def predict(
             raise ValueError(f"{number} asks for a number; got {guess!r}.")
         record(number, question, guess)
     print(fill(f"Predict {number}. {question}", WIDTH))
+    kept = recorded().get(number)
+    if kept is None and _with_widgets(number, question, options):
+        return
     for option in options:
         print(f"   - {option}")
-    kept = recorded().get(number)
     if kept is not None:
         print(f"Your guess, {kept['when'][:16].replace('T', ' ')}: {kept['guess']}")
-    elif not _with_widgets(number, question, options):
+    else:
         example = repr(options[0]) if options else "1.0"
         print(f"Record yours: predict({number!r}, ..., guess={example})")
 

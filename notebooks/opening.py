@@ -14,7 +14,9 @@ OFFLINE = (
     "--LabApp.news_url=None",
     "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
     "--LabApp.extension_manager=readonly",
+    f"--LabApp.app_settings_dir={building.HERE / 'jupyterlab'}",
 )
+"""The last brings settings that a learner can change: no question about news, long lines wrapped."""
 
 
 def copies(folder: Path, kept: Path = building.STUDENT, fresh: bool = False) -> list[Path]:
@@ -73,7 +75,7 @@ def open_lab(
         f"{len(placed)} notebooks in {folder}: yours to write in; updates never touch them (--fresh does)",
         flush=True,
     )
-    try:
-        return subprocess.call(command(folder, placed[0].name, arguments or []), env=environment())
-    except KeyboardInterrupt:
-        return 0
+    words = command(folder, placed[0].name, arguments or [])
+    if os.name == "posix":  # the server takes this process's place, and gets its signals
+        os.execvpe(words[0], words, environment())
+    return subprocess.call(words, env=environment())
