@@ -400,7 +400,7 @@ class Evaluation:
     """What is measured while training, on labelled images where there are any."""
 
     every: int | None = None
-    """Steps between evaluations; by default about 20 in a run, more often at first."""
+    """Steps between evaluations; by default a twentieth of the run.  0: at its beginning and its end alone."""
     train_images: int = 2000
     """Images whose labels k-NN may look at."""
     test_images: int = 500

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from dino_core.config import Output, TrainConfig
+from dino_core.config import Evaluation, Output, TrainConfig
 from dino_core.errors import ConfigError, DataError
 
 IMAGENET_IMAGES = 1_281_167
@@ -143,3 +143,9 @@ def is_checkpoint(step: int, steps: int, output: Output) -> bool:
     if step in (0, steps) or step % every == 0:
         return True
     return step < every and step / 10 ** math.floor(math.log10(step)) in (1, 2, 5)
+
+
+def is_evaluation(step: int, steps: int, evaluation: Evaluation) -> bool:
+    """Whether the networks are measured at this step: first and last, and every interval between; 0 for none between."""
+    every = evaluation.every or steps
+    return step in (0, steps) or step % every == 0

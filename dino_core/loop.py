@@ -22,7 +22,7 @@ from dino_core.data.multicrop import MultiCrop
 from dino_core.data.views import Batch, Decoded
 from dino_core.engine import Engine, StepResult, whole
 from dino_core.evaluation.during import Evaluator
-from dino_core.fit import is_checkpoint
+from dino_core.fit import is_checkpoint, is_evaluation
 from dino_core.machine import memory_mib
 from dino_core.model.network import Network, weight_distance
 from dino_core.probes import save_images, save_probe
@@ -238,7 +238,7 @@ class Loop:
         """Whatever of evaluation, probe and checkpoint falls on this step."""
         config, engine, device = self.engine.config, self.engine, self.engine.device
         networks = {"teacher": engine.teacher, "student": engine.student}
-        if step % (config.evaluation.every or 1) == 0 or step == config.steps:
+        if is_evaluation(step, config.steps or 0, config.evaluation):
             self.evaluate(networks)
         if not (must_save or is_checkpoint(step, config.steps or 0, config.output)):
             return
@@ -267,8 +267,8 @@ class Loop:
         self.writer.metric({"step": self.step, "seconds": self.seconds, **found})
 
     def is_due(self, step: int) -> bool:
-        config = self.engine.config
-        return is_checkpoint(step, config.steps or 0, config.output) or step % (config.evaluation.every or 1) == 0
+        config, steps = self.engine.config, self.engine.config.steps or 0
+        return is_checkpoint(step, steps, config.output) or is_evaluation(step, steps, config.evaluation)
 
     def count_skipped(self, result: StepResult) -> None:
         """Steps that did not reach the weights, counted on the device.  fp16 overflows of the scaled gradient are no fault."""

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from dino_core.config import Backbone, Crops, TrainConfig, from_json, to_json
+from dino_core.config import Backbone, Crops, Evaluation, TrainConfig, from_json, to_json
 from dino_core.errors import ConfigError, DataError
-from dino_core.fit import fit, is_checkpoint
+from dino_core.fit import fit, is_checkpoint, is_evaluation
 from dino_core.recipes import RECIPES, recipe
 from tests.small import small_config
 
@@ -132,6 +132,11 @@ def test_checkpoints_are_log_spaced_first_and_never_miss_the_last():
     steps = [s for s in range(1, 1004) if is_checkpoint(s, 1003, replace_every(output, 100))]
     assert steps[:6] == [1, 2, 5, 10, 20, 50]
     assert steps[6:] == [100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 1003]
+
+
+@pytest.mark.parametrize(("every", "expected"), [(4, [0, 4, 8, 10]), (0, [0, 10]), (50, [0, 10])])
+def test_evaluations_come_at_both_ends_and_every_interval_between_of_which_none_is_zero(every, expected):
+    assert [step for step in range(11) if is_evaluation(step, 10, Evaluation(every=every))] == expected
 
 
 def replace_every(output, every):
