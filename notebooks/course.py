@@ -10,13 +10,14 @@ import lab
 from notebooks.exercises import Unsolved, hint
 from notebooks.figures import look, style
 from notebooks.guesses import home, predict, recorded, reveal
-from notebooks.live import LiveRun, fork, live_run, stop
+from notebooks.live import LiveRun, distil, fork, live_run, stop
 from notebooks.views import show
 
 __all__ = [
     "QUICK",
     "LiveRun",
     "Unsolved",
+    "distil",
     "fork",
     "gallery",
     "hint",

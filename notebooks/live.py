@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,16 @@ QUICK_OPTIONS = {
 }
 """What makes a run of `tiny` one of seconds, for trying the notebooks out; everything else stays."""
 
+QUICK_STUDENTS = {
+    name: value
+    for name, value in QUICK_OPTIONS.items()
+    if name.split(".")[0] in ("evaluation", "output") and name != "evaluation.size"
+} | {"batch_size": 4, "data.shapes.images": 64}
+"""The same for students, whose crops and sizes have to stay those of their teacher and family."""
+
+DISTILLATION = "distillation.json"
+"""What tells a folder of students from any other (`dino_core.distillation.students`, which would import torch)."""
+
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 
 
@@ -49,6 +60,8 @@ class LiveRun:
     """A run and, while it trains, its process.  `live.run` is what the lab reads of it."""
 
     path: Path
+    log: Path | None = None
+    """What its process prints; by default beside the run, for a run directory belongs to its trainer."""
 
     @property
     def run(self) -> lab.Run:
@@ -88,7 +101,8 @@ class LiveRun:
     def said(self) -> str:
         """The last lines that the training printed."""
         try:
-            return "\n".join(log_of(self.path).read_text(errors="replace").splitlines()[-8:])
+            log = self.log or log_of(self.path)
+            return "\n".join(log.read_text(errors="replace").splitlines()[-8:])
         except OSError:
             return "(it printed nothing)"
 
@@ -106,7 +120,7 @@ class LiveRun:
 
 
 def log_of(path: Path) -> Path:
-    """What a run prints goes beside it, not into it: a run directory belongs to its trainer."""
+    """Beside a run, not in it."""
     return path.with_name(f"{path.name}.log")
 
 
@@ -135,34 +149,65 @@ def fork(parent: lab.Run, at: int, name: str, seconds: float = 120, **changes: A
     live = LiveRun(path)
     if live.training or (path / RUN).exists():
         return live
-    arguments = [
-        "fork",
-        str(parent.path),
-        "--at",
-        str(at),
-        "--out",
-        str(path),
-        *options(changes, quick=False),
-    ]
+    given = options(changes, shorter={"steps": at + 400})  # goes on until it is stopped
+    arguments = ["fork", str(parent.path), "--at", str(at), "--out", str(path), *given]
     return _begin(path, arguments, seconds)
 
 
-def options(changes: dict[str, Any], quick: bool | None = None) -> list[str]:
+def distil(
+    teacher: lab.Run,
+    students: Sequence[str],
+    name: str = "students",
+    seconds: float = 180,
+    **changes: Any,
+) -> dict[str, LiveRun]:
+    """Students of a frozen teacher, in one process that trains on while you read (`dino-lab distill`).
+
+    `students` are recipes; each student's run is `runs/NAME/RECIPE`.  Begun once, gone on with if it was stopped."""
+    folder = (home() / "runs" / name).resolve()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lives = {student: LiveRun(folder / student, log_of(folder)) for student in students}
+    first = lives[students[0]]
+    ended = [
+        (live.path / RUN).exists() and read.status(live.path) == "finished"
+        for live in lives.values()
+    ]
+    if first.training or all(ended):
+        return lives
+    arguments = ["resume", str(folder)]
+    if not (folder / DISTILLATION).exists():
+        given = options(changes, shorter=QUICK_STUDENTS)
+        arguments = ["distill", "--teacher", str(teacher.path), "--students", *students]
+        arguments += ["--out", str(folder), *given]
+    _begin(folder, arguments, seconds, list(lives.values()))
+    return lives
+
+
+def options(
+    changes: dict[str, Any],
+    quick: bool | None = None,
+    shorter: dict[str, Any] = QUICK_OPTIONS,
+) -> list[str]:
     """Words of the command line; where notebooks are only tried out, those that make it short come first."""
     quick = bool(os.environ.get("DINO_COURSE_QUICK")) if quick is None else quick
     named = {name.replace("__", "."): value for name, value in changes.items()}
     words: list[str] = []
-    for name, value in {**(QUICK_OPTIONS if quick else {}), **named}.items():
+    for name, value in {**(shorter if quick else {}), **named}.items():
         values = value if isinstance(value, tuple | list) else [value]
         words += [f"--{name.replace('_', '-')}", *map(str, values)]
     return words
 
 
-def _begin(path: Path, arguments: list[str], seconds: float) -> LiveRun:
+def _begin(
+    path: Path, arguments: list[str], seconds: float, lives: Sequence[LiveRun] = ()
+) -> LiveRun:
+    """Start a process that writes a run, or several `lives`, and wait for the first step of the last of them."""
     with log_of(path).open("ab") as log:
         command = [sys.executable, "-m", "dino_core.cli", *arguments]
-        _started[path] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
-    live = LiveRun(path)
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    lives = lives or [LiveRun(path)]
+    _started.update({live.path: process for live in lives})
+    live = lives[-1]
     until = time.monotonic() + seconds
     while live.step < 1 and live.training and time.monotonic() < until:
         time.sleep(0.2)
