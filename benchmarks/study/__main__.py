@@ -15,7 +15,13 @@ from benchmarks.report import RESULTS, machine, table, write
 from benchmarks.study.arms import GROUPS, Group, quick
 from benchmarks.study.runs import Trial, finished, trained, trials
 
-TITLES = {"knn": "k-NN", "attention": "attention Jaccard", "pca": "PCA IoU", "parts": "parts mIoU"}
+TITLES = {
+    "knn": "k-NN",
+    "attention": "best head",
+    "together": "heads together",
+    "pca": "PCA IoU",
+    "parts": "parts mIoU",
+}
 SHOWN = ("features/rankme", "patches/rankme", "patches/mean_cosine", "teacher/information", "kl")
 
 

@@ -64,31 +64,33 @@ IBOT = (
 )
 SINKHORN = ("--objective.centering", "sinkhorn")
 
+ARMS = (
+    Arm("tiny"),
+    Arm("iBOT", IBOT),
+    Arm("no KoLeo", ("--objective.koleo-weight", "0")),
+    Arm("Sinkhorn", SINKHORN),
+    Arm("no registers", ("--backbone.registers", "0")),
+    Arm("Gram from half way", ("--gram.weight", "2"), parent="tiny", at=300),
+)
+"""One thing added, taken away or exchanged."""
+
 PARTS = Group(
     name="parts",
     says="`tiny` on `shapes` with one thing added, taken away or exchanged",
     recipe="tiny",
-    steps=400,
+    steps=600,
     seeds=(0, 1),
     options=("--batch-size", "32"),
-    arms=(
-        Arm("tiny"),
-        Arm("iBOT", IBOT),
-        Arm("no KoLeo", ("--objective.koleo-weight", "0")),
-        Arm("Sinkhorn", SINKHORN),
-        Arm("no registers", ("--backbone.registers", "0")),
-        Arm("Gram from 200", ("--gram.weight", "2"), parent="tiny", at=200),
-        Arm("Sinkhorn, 64 prototypes", (*SINKHORN, "--head.prototypes", "64")),
-    ),
+    arms=(*ARMS, Arm("Sinkhorn, 64 prototypes", (*SINKHORN, "--head.prototypes", "64"))),
 )
 
 PHOTOGRAPHS = Group(
     name="photographs",
-    says="`tiny` on photographs, with and without iBOT",
+    says="The same on photographs",
     recipe="tiny",
-    steps=400,
+    steps=600,
     options=("--batch-size", "32"),
-    arms=(Arm("tiny"), Arm("iBOT", IBOT)),
+    arms=ARMS,
     photographs=True,
 )
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from dino_core.config import TrainConfig
 from dino_core.data.sources import open_source
-from dino_core.evaluation.emergence import centred_box, overlaps
+from dino_core.evaluation.emergence import centred_box, overlaps, together
 from dino_core.evaluation.images import LabelledImages, read_images
 from dino_core.evaluation.knn import knn
 from dino_core.evaluation.segmentation import confusion, iou_of, patch_ceiling, patch_classes
@@ -64,8 +64,9 @@ class Images:
 
 
 def look(run: Path, step: int, images: Images) -> dict[str, dict[str, float]]:
-    """`knn`, `attention` (Jaccard of the best head), `pca` (IoU of the first component), `parts` (mIoU of a linear probe
-    on patches; of object and background where no parts are known), each with `value` and half its 95 % interval `chance`.
+    """`knn`, `attention` (Jaccard of the best head), `together` (of the mean of all heads), `pca` (IoU of the first component),
+    `parts` (mIoU of a linear probe on patches; of object and background where no parts are known), each with `value` and
+    half its 95 % interval `chance`.
 
     The intervals are those of other test images (bootstrap); of other seeds they know nothing."""
     config = read_config(run)
@@ -82,6 +83,7 @@ def look(run: Path, step: int, images: Images) -> dict[str, dict[str, float]]:
         found["pca"] = resampled(component)
         if heads is not None:
             found["attention"] = resampled(heads, lambda rows: rows.mean(-2).amax(-1))
+            found["together"] = resampled(together(attention, seen.grid, test.masks))
     truth = [part.parts if part.parts is not None else part.masks for part in (train, test)]
     if truth[0] is not None and truth[1] is not None:
         learnt, wanted = (t.long() for t in truth if t is not None)

@@ -110,6 +110,7 @@ def test_a_look_gives_what_evaluate_gives(small_run):
     backbone = load_backbone(str(small_run / "checkpoints" / "step_00000012"))
     whole = measured(backbone, images.train, images.test, config.crops.mean, config.crops.std)
     names = {"knn": "knn_20", "pca": "pca_iou", "attention": "jaccard/best_head", "parts": "patch_miou"}
+    names |= {"together": "jaccard/heads_together"}
     for ours, theirs in names.items():
         assert found[ours]["value"] == pytest.approx(whole[theirs], abs=1e-6)
         assert 0 <= found[ours]["chance"] < 0.3

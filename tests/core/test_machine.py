@@ -20,12 +20,18 @@ def test_what_the_user_asks_for_is_taken():
 
 
 def test_half_precision_is_chosen_only_where_it_is_measured_to_be_faster(monkeypatch):
-    for factor, expected in ((5.0, "fp32"), (0.2, "bf16")):
-        seconds = {torch.float32: 1.0, torch.bfloat16: factor}
-        monkeypatch.setattr(machine, "_matmul_seconds", lambda dtype, s=seconds: s[dtype])
+    for gain, expected in ((0.2, "fp32"), (5.0, "bf16")):
+        monkeypatch.setattr(machine, "_bf16_gain", lambda gain=gain: gain)
         chosen, said = machine.choose(Machine(device="cpu", threads=1))
         assert chosen.precision == expected
         assert any("times as fast as fp32" in sentence for sentence in said)
+
+
+def test_the_gain_is_measured_and_leaves_the_threads_as_they_were():
+    torch.set_num_threads(2)
+    assert 0.01 < machine._bf16_gain(size=64, rounds=2) < 100
+    assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
 
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise():
