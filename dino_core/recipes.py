@@ -278,7 +278,7 @@ def vitl14_dinov2() -> TrainConfig:
     """DINOv2's ViT-L/14 from scratch on ImageNet-22k, batch 3072, 625 000 steps.  k-NN 82.0 %, linear 84.5 % (README).
 
     3.3 days on 96 A100s.  The last 10 000 steps at 518 px are the paper's (Sec. 4) but were not published; what the
-    learning rate does in them (a tenth, on a cosine) is ours.
+    learning rate does in them (a tenth, on a cosine) is ours.  For their sake blocks are computed twice (`dino-lab plan`).
 
     torchrun --nnodes=12 --nproc-per-node=8 -m dino_core.train vitl14_dinov2 --data.source IMAGENET22K"""
     base = vitl16_dinov2_short()
@@ -307,6 +307,7 @@ def vitl14_dinov2() -> TrainConfig:
             teacher_temperature_warmup=37_500 / first,
             last_layer_frozen=1250 / first,
         ),
+        machine=replace(base.machine, checkpointing=True),
     )
     after = replace(
         base,
@@ -356,7 +357,8 @@ def vit7b16_dinov3() -> TrainConfig:
 
     61 440 H100 hours; ReaL 90.4 %, ADE20k 55.9 (linear).  LVD-1689M is not published.  Upstream, each phase is a run of its
     own, and the last begins with a fresh optimizer; here the optimizer goes along.  Its local crops of 168 px are 160 px
-    here: 168 is no whole number of patches, and the released code leaves out what is over.
+    here: 168 is no whole number of patches, and the released code leaves out what is over.  Blocks are computed twice, as
+    there, and the last phase takes its batch in two parts, which 80 GB ask for (`dino-lab plan`).
 
     torchrun --nnodes=32 --nproc-per-node=8 -m dino_core.train vit7b16_dinov3 --data.source IMAGES"""
     one, two, three = 1_000_000, 200_000, 30_000
@@ -382,6 +384,7 @@ def vit7b16_dinov3() -> TrainConfig:
             teacher_temperature_warmup=100_000 / one,
             last_layer_frozen=5000 / one,
         ),
+        machine=replace(base.machine, checkpointing=True),
     )
     rise = Course(start=0.0, peak=0.0, end=1.0, fall=1000 / two)
     anchored = replace(
@@ -420,7 +423,7 @@ def vit7b16_dinov3() -> TrainConfig:
         objective=replace(base.objective, local_weight=0.5),
         koleo=Koleo(over_ranks=True, group=16),
         gram=Gram(weight=1.5, anchor="phase", size=1152),
-        optim=replace(base.optim, lr=1.25e-5),
+        optim=replace(base.optim, lr=1.25e-5, accumulate=2),
         schedules=replace(
             anchored.schedules,
             lr_warmup=10_000 / three,

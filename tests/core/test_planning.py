@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -19,6 +20,7 @@ from dino_core.commands.plan import main
 from dino_core.commands.train import parsed
 from dino_core.config import Backbone, Crops, Gram, Head, Ibot, Machine, TrainConfig
 from dino_core.data.views import Batch, Boxes
+from dino_core.distilled import TAUGHT_BY
 from dino_core.errors import ConfigError
 from dino_core.model import PRESETS, Network, build_backbone
 from dino_core.model import Head as BuiltHead
@@ -347,11 +349,22 @@ def test_what_is_advised_can_be_asked_of_the_trainer(sharing):
     assert (machine.checkpointing, config.optim.accumulate) == (True, 4)
 
 
+COMMAND = re.compile(r"torchrun (?:--nnodes=(\d+) )?--nproc-per-node=(\d+)")
+
+
 @pytest.mark.parametrize("name", RECIPES)
-def test_every_recipe_has_a_plan(name):
-    found = plan(recipe(name), Planned(8, 80 * 10**9, 989e12, 0.4))
+def test_every_recipe_has_a_plan_and_fits_where_its_docstring_trains_it(name):
+    """On V100s of 32 GB in 2021, on GPUs of 80 GB since; a laptop's recipes on any."""
+    config, said = recipe(name), COMMAND.search(RECIPES[name].__doc__ or "")
+    gpus = int(said[1] or 1) * int(said[2]) if said else 1 if config.steps and config.steps < 10_000 else 8
+    memory = 80 if "dinov" in name else 32
+    teacher = recipe(TAUGHT_BY[name]) if said and name in TAUGHT_BY else None
+    found = plan(config, Planned(gpus, memory * 10**9, 989e12, 0.4), teacher=teacher)
     assert sum(found.flops.values()) > 0
     assert found.advice
+    asked = ("ddp" if config.machine.parallel == "ddp" or gpus == 1 else "zero3", config.machine.checkpointing)
+    needed = {(row.way.sharing, row.way.checkpointing): row.memory.needed / 1e9 for row in found.rows}[asked]
+    assert not said or needed < memory
 
 
 def test_the_command_prints_a_table_and_json(capsys, monkeypatch):
@@ -407,12 +420,14 @@ def losses_of(config: TrainConfig) -> list[torch.Tensor]:
     return [*found, *(p.detach() for p in engine.student.parameters())]
 
 
-@pytest.mark.parametrize("name", ["vit", "test_convnext"])
+@pytest.mark.parametrize("name", ["vit", "rope", "test_convnext"])
 def test_checkpointing_changes_no_loss_and_no_weight(name):
-    """With stochastic depth, which has to drop the same paths again."""
-    size = {"vit": 8, "test_convnext": 32}[name]
+    """With stochastic depth, which has to drop the same paths again, or leave the same images out."""
+    size = {"vit": 8, "rope": 16, "test_convnext": 32}[name]
     crops = Crops(global_size=size, local_size=size, local_crops=1)
-    backbone = Backbone(name=name, patch=8, dim=32, depth=2, heads=2, drop_path=0.3)
+    backbone = Backbone(
+        name=name, patch=8, dim=32, depth=2, heads=2, drop_path=0.3, drop_path_subset=name == "rope", rope_rescale=2.0
+    )
     config = fitted(replace(config_of(batch_size=4), crops=crops, backbone=backbone))
     with_it = replace(config, machine=replace(config.machine, checkpointing=True))
     for plain, again in zip(losses_of(config), losses_of(with_it), strict=True):
