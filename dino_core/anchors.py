@@ -38,7 +38,10 @@ def anchor_of(config: TrainConfig, run: Path | None) -> Backbone | None:
 def earlier(run: Path | None, step: int) -> Path:
     """The newest checkpoint of a run, or of the run it was forked from, up to a step."""
     if run is None or not run.exists():
-        raise RunError(f"gram.anchor is step {step}, and there is no run yet that has it.")
+        raise RunError(
+            f"gram.anchor is step {step}, and there is no run yet that has it. Give --gram.anchor phase (the teacher as this "
+            "phase begins), a run, a checkpoint of one, or a file; or begin --from a run that has been there."
+        )
     steps = [s for s in checkpoints(run) if s <= step]
     parent = read_run(run).get("parent")
     if parent and (not steps or (steps[-1] < step <= parent["step"])):

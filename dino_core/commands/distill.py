@@ -70,9 +70,17 @@ def read_students(specs: list[str], options: list[str]) -> dict[str, TrainConfig
         own: list[str] = []
         for option in filter(None, match["options"].split(",")):
             key, value = option.split("=", 1)
-            own += [f"--{key.replace('_', '-')}", *value.split()]
+            own += option_of(key, value)
         students[name] = parsed(config, [*options, *own], f"dino-lab distill, student {name}").config
     return students
+
+
+def option_of(key: str, value: str) -> list[str]:
+    """As `dino-lab train` takes it: what is on or off is a flag there, `--ibot.separate-head` or `--ibot.no-separate-head`."""
+    *above, last = key.replace("_", "-").split(".")
+    if value.lower() in ("true", "false"):
+        return [f"--{'.'.join([*above, last if value.lower() == 'true' else f'no-{last}'])}"]
+    return [f"--{'.'.join([*above, last])}", *value.split()]
 
 
 if __name__ == "__main__":

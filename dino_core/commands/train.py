@@ -41,9 +41,7 @@ def main(arguments: list[str]) -> int:
         return 0 if arguments else 2
     name, *rest = arguments
     begin, rest = beginning().parse_known_args(rest)
-    config = recipe(name)
-    if begin.phase is not None:
-        config = config.from_phase(config.phase_called(begin.phase)).moved_to(0)
+    config = begun(recipe(name), begin)
     options = parsed(config, rest, f"dino-lab train {name}")
 
     from dino_core.train import Parent, start
@@ -55,6 +53,25 @@ def main(arguments: list[str]) -> int:
         changed = differences(read_config(begin.parent), options.config)
         _, status = start(options.config.moved_to(step), options.out, parent=Parent(begin.parent, step, changed))
     return 1 if status == "failed" else 0
+
+
+def begun(config: TrainConfig, begin: argparse.Namespace) -> TrainConfig:
+    """What is left of a recipe from a phase on; what it leaves to the data is as in the run it goes on from.
+
+    Without such a run heads are new, whatever the phase, and learn alone first on published weights."""
+    init = config.init
+    if begin.phase is not None:
+        config = config.from_phase(config.phase_called(begin.phase)).moved_to(0)
+    if begin.parent is None:
+        return replace(config, init=init)
+    theirs = read_config(begin.parent)
+    head, patch_head = config.head, config.ibot.head
+    if head.prototypes is None:
+        config = replace(config, head=replace(head, prototypes=theirs.head.prototypes))
+    if patch_head.prototypes is None:
+        patch_head = replace(patch_head, prototypes=theirs.ibot.head.prototypes)
+        config = replace(config, ibot=replace(config.ibot, head=patch_head))
+    return config
 
 
 def beginning() -> argparse.ArgumentParser:

@@ -329,8 +329,11 @@ def test_one_student_on_two_ranks_learns_like_on_one(teacher, tmp_path):
 
 
 def test_each_student_has_its_own_options_and_all_have_the_common_ones():
-    students = read_students(["a=tiny,backbone.dim=48,schedules.momentum=0.9 1.0", "tiny"], ["--batch-size", "16"])
+    options = "backbone.dim=48,schedules.momentum=0.9 1.0,ibot.separate_head=true,machine.reshard=False"
+    students = read_students([f"a=tiny,{options}", "tiny"], ["--batch-size", "16"])
     assert list(students) == ["a", "tiny"]
+    assert (students["a"].ibot.separate_head, students["a"].machine.reshard) == (True, False)
+    assert (students["tiny"].ibot.separate_head, students["tiny"].machine.reshard) == (False, True)
     assert students["a"].backbone.dim == 48
     assert students["a"].schedules.momentum == (0.9, 1.0)
     assert students["tiny"].backbone.dim == 96

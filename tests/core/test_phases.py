@@ -11,11 +11,16 @@ import pytest
 import torch
 
 from dino_core.anchors import anchor_of, earlier
+from dino_core.cli import guarded
+from dino_core.commands.fork import main as fork_command
+from dino_core.commands.train import beginning, begun
+from dino_core.commands.train import main as train_command
 from dino_core.config import (
     Backbone,
     Gram,
     Head,
     Ibot,
+    Init,
     Koleo,
     Optim,
     Phase,
@@ -30,6 +35,7 @@ from dino_core.data.sources import open_source
 from dino_core.errors import ConfigError, RunError
 from dino_core.handover import hand_over
 from dino_core.model import load_teacher
+from dino_core.recipes import RECIPES
 from dino_core.recording import record, turning_points
 from dino_core.rundir.read import checkpoints, probes, read_config, read_events, read_run
 from dino_core.schedules import Schedule
@@ -249,16 +255,39 @@ def test_a_fork_that_changes_nothing_is_the_run_itself(run, step, tmp_path):
     same_end(run, child)
 
 
-def test_any_phase_can_be_started_from_any_checkpoint(run, tmp_path):
-    config = read_config(run)
-    fork = sparing(config.from_phase(config.phase_called("large")).moved_to(4))
-    child, status = start(fork, tmp_path / "fork", parent=Parent(run, 4, {}))
-    assert status == "finished"
+@pytest.fixture
+def recipe_of_phases(monkeypatch):
+    """`phased` as a recipe that leaves its prototypes to the data, which would here be 256."""
+    base = phased()
+    heads = {"head": replace(base.head, prototypes=None)}
+    ibot = replace(base.ibot, head=replace(base.ibot.head, prototypes=None))
+    monkeypatch.setitem(RECIPES, "phased", lambda: replace(base, recipe="phased", ibot=ibot, **heads))
+
+
+def test_the_command_begins_a_recipes_phase_at_any_checkpoint(run, recipe_of_phases, tmp_path, capsys):
+    options = ["--phase", "large", "--from", str(run), "--at", "4", "--out", str(tmp_path / "large")]
+    assert guarded(train_command, ["phased", *options]) == 0
+    child = tmp_path / "large"
+    assert (read_config(child).head.prototypes, read_config(child).ibot.head.prototypes) == (32, 24)
     rows = rows_of(child)
     assert sorted(rows) == [5, 6, 7]
     assert rows[5]["loss/gram"] > 0
-    assert read_run(child)["parent"]["step"] == 4
-    assert read_config(child).start == 4
+    assert (read_run(child)["parent"]["step"], read_config(child).start) == (4, 4)
+    options = [str(run), "--at", "4", "--phase", "large", "--out", str(tmp_path / "fork")]
+    assert guarded(fork_command, options) == 0
+    assert rows_of(tmp_path / "fork") == rows
+
+
+def test_a_phase_that_begins_with_no_run_has_new_heads_and_needs_an_anchor(run, recipe_of_phases, tmp_path, capsys):
+    assert guarded(train_command, ["phased", "--phase", "large", "--out", str(tmp_path / "none")]) == 2
+    assert "there is no run yet that has it. Give --gram.anchor phase" in capsys.readouterr().err
+    weights = ["--init.backbone", str(run), "--init.frozen", "0.3", "--gram.anchor", str(run)]
+    assert guarded(train_command, ["phased", "--phase", "large", *weights, "--out", str(tmp_path / "large")]) == 0
+    assert "its heads learn alone for 1 steps" in capsys.readouterr().out
+    assert sorted(rows_of(tmp_path / "large"))[-1] == 3
+    phase = read_config(tmp_path / "large")
+    assert [Schedule(phase).at(step).backbone_frozen for step in (0, 1)] == [True, False]
+    assert begun(RECIPES["phased"](), beginning().parse_args(["--phase", "gram"])).init == Init()
 
 
 def test_a_run_that_only_kept_teachers_can_be_forked_into_a_phase(run, tmp_path):
