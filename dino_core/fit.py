@@ -112,7 +112,9 @@ def _schedules(config: TrainConfig, images: int, said: list[str]) -> TrainConfig
     if now.lr_warmup is None:
         share = min(max(0.05, 20 / steps), 0.5)
         now = replace(now, lr_warmup=share)
-        said.append(f"learning rate warms up over {share * steps:.0f} steps: a twentieth of the run, at least 20, at most half")
+        said.append(
+            f"learning rate warms up over {share * steps:.0f} steps: a twentieth of the run, at least 20, at most half"
+        )
     if now.momentum is None:
         half_life = min(max(steps / 25, 69), 173)  # faster teachers collapsed within 20 steps (LOG.md)
         start = round(2 ** (-1 / half_life), 4)
