@@ -68,6 +68,8 @@ class Loop:
     skipped: dict[str, torch.Tensor] = field(default_factory=dict)
     over: bool = False
     """Whether no step is to follow."""
+    paused: float = 0.0
+    """Seconds that the last step's evaluation, probe and checkpoint took, which are no training."""
     distilled: bool = False
     """Whether targets come from a network that is not the student's own teacher."""
     references: dict[str, float] = field(default_factory=dict)
@@ -133,7 +135,8 @@ class Loop:
         if stop or save or self.is_due(finished):
             self.once_in_a_while(finished, must_save=stop or save)
             self.saved_at = time.monotonic()
-        self.logged_at = time.perf_counter() if measure else self.logged_at + time.perf_counter() - aside
+        self.paused = time.perf_counter() - aside
+        self.logged_at = time.perf_counter() if measure else self.logged_at + self.paused
         self.over = stop or finished >= (self.config.steps or 0)
 
     def halt(self, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Lockstep:
 
     def step(self, step: int) -> None:
         active = [loop for loop in self.loops if loop.step == step and not loop.over]
+        for waiting in self.loops if step == self.start else [loop for loop in self.loops if loop not in active]:
+            waiting.logged_at = time.perf_counter()  # nobody's training: others began, or catch up
         seen = [(loop, self.eyes.batch(loop)) for loop in active]
         with timed(active, "teacher"):
             views = self.eyes.teachers(step, seen)
@@ -56,6 +59,8 @@ class Lockstep:
         for loop, batch in seen:
             with timed([other for other in active if other is not loop], "others"):
                 loop.train_on(batch, self.teacher)
+            for other in active:
+                other.logged_at += loop.paused if other is not loop else 0.0
             if loop.over:
                 self.let_go(loop)
 

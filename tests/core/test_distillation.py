@@ -7,20 +7,24 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dino_core import checkpoint
+from dino_core import loop as loop_module
 from dino_core.cli import guarded
 from dino_core.commands.distill import main, read_students
 from dino_core.commands.resume import main as resume_command
 from dino_core.config import Backbone, Crops, Head, Ibot, Init, TrainConfig, from_json, to_json
+from dino_core.distillation import lockstep as lockstep_module
 from dino_core.distillation import resume, start
 from dino_core.distillation.sight import Sight, agreed_sight, teachers_sight
 from dino_core.distillation.teacher import frozen_teacher
 from dino_core.engine import Engine
 from dino_core.errors import CheckpointError, ConfigError, RunError
+from dino_core.loop import Loop
 from dino_core.model import load_backbone, load_teacher
 from dino_core.rundir.read import merge_segments, read_config, read_events, read_run, read_table, status
 from dino_core.schedules import Schedule
@@ -282,6 +286,32 @@ def test_a_student_that_fails_leaves_the_others_to_go_on(teacher, pair, tmp_path
     ended = start(teacher, {"wild": deeper(), "small": student_config()}, tmp_path / "out")
     assert ended == {"wild": "failed", "small": "finished"}
     assert_same_weights(tmp_path / "out/small", pair / "small")
+
+
+def test_what_a_student_saves_and_measures_is_nobodys_training(teacher, tmp_path, monkeypatch):
+    """On a clock that a training step moves by a second, and everything beside it by a hundred."""
+    now, step, beside = [0.0], Engine.train_step, Loop.once_in_a_while
+
+    def stepping(self, *arguments, **options):
+        now[0] += 1
+        return step(self, *arguments, **options)
+
+    def measuring(self, *arguments, **options):
+        now[0] += 100
+        return beside(self, *arguments, **options)
+
+    clock = SimpleNamespace(perf_counter=lambda: now[0], monotonic=lambda: 0.0)
+    for module in (loop_module, lockstep_module):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(Engine, "train_step", stepping)
+    monkeypatch.setattr(Loop, "once_in_a_while", measuring)
+    start(
+        teacher,
+        {"one": student_config(steps=3), "two": replace(student_config(steps=3), output=small_config().output)},
+        tmp_path,
+    )
+    tables = [merge_segments(read_table(tmp_path / name / "metrics.jsonl")[0]) for name in ("one", "two")]
+    assert [table[-1]["seconds"] for table in tables] == [5, 6]  # others' steps count
 
 
 def distilled(teacher: str, students: dict[str, str], out: str) -> dict[str, str]:
