@@ -485,14 +485,25 @@ def announce(config: TrainConfig, out: Path, said: list[str], *, new: bool) -> N
     say(f"{'training' if new else 'resuming'} {config.recipe or 'a run'} in {out}")
     for sentence in said:
         say(f"  {sentence}")
-    say("  Ctrl-C stops and saves; resume with: dino-lab resume " + str(out))
+    say(f"  Ctrl-C stops and saves; resume with: {going_on(out)}")
+
+
+def going_on(out: Path) -> str:
+    """The command that goes on with a run or students, on as many processes: with others it would not be bit for bit."""
+    if not parallel.active():
+        return f"dino-lab resume {out}"
+    with parallel.everyone():
+        here = os.environ.get("LOCAL_WORLD_SIZE", str(parallel.world_size()))
+    hosts = os.environ.get("GROUP_WORLD_SIZE", "1")
+    several = "" if hosts == "1" else f"--nnodes={hosts} "
+    return f"torchrun {several}--nproc-per-node={here} -m dino_core.cli resume {out}"
 
 
 def farewell(status: str, loop: Loop, out: Path) -> None:
     if status == "failed":
         say(f"failed at step {loop.step}: {loop.failure}")
     elif status == "stopped":
-        say(f"stopped at step {loop.step} ({loop.asked_to_stop}), saved. Go on with: dino-lab resume {out}")
+        say(f"stopped at step {loop.step} ({loop.asked_to_stop}), saved. Go on with: {going_on(out)}")
     else:
         say(f"finished {loop.step} steps in {loop.seconds:.0f} s of training: {out}")
 

@@ -38,7 +38,11 @@ def main(arguments: list[str]) -> int:
         )
     changed = differences(config, options.config)
 
+    from dino_core import parallel
     from dino_core.train import Parent, start
 
-    _, status = start(options.config, options.out, parent=Parent(known.run, step, changed))
+    try:
+        _, status = start(options.config, options.out, parent=Parent(known.run, step, changed))
+    finally:
+        parallel.stop()
     return 1 if status == "failed" else 0

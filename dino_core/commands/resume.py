@@ -13,6 +13,7 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="dino-lab resume",
         description="Go on from the last whole checkpoint, bit for bit as if never stopped on the same machine and world size.",
+        epilog="What torchrun started goes on likewise: torchrun --nproc-per-node=8 -m dino_core.cli resume RUN.",
     )
     parser.add_argument("run", type=Path, help="the folder that train or distill made")
     parser.add_argument(
@@ -31,17 +32,25 @@ def main(arguments: list[str]) -> int:
     if "distilled_from" in about:
         return resume_students(options.run.parent, options.run.name, options.if_stopped)
 
+    from dino_core import parallel
     from dino_core.train import resume
 
-    return 1 if resume(options.run) == "failed" else 0
+    try:
+        return 1 if resume(options.run) == "failed" else 0
+    finally:
+        parallel.stop()
 
 
 def resume_students(out: Path, only: str | None, if_stopped: bool) -> int:
     """All students of a distillation, or one of them."""
+    from dino_core import parallel
     from dino_core.distillation import resume
     from dino_core.distillation.students import read_distillation
 
     names = [only] if only else list(read_distillation(out)["students"])
     if if_stopped and all(read_run(out / name).get("status") == "finished" for name in names):
         return 0
-    return 1 if "failed" in resume(out, only).values() else 0
+    try:
+        return 1 if "failed" in resume(out, only).values() else 0
+    finally:
+        parallel.stop()

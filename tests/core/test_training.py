@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import torch
 
-from dino_core import checkpoint
+from dino_core import checkpoint, parallel
 from dino_core.config import Ibot, from_json, to_json
 from dino_core.errors import RunError
 from dino_core.model import load_teacher
 from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table, status
-from dino_core.train import Parent, build_engine, build_recorder, resume, start
+from dino_core.train import Parent, build_engine, build_recorder, going_on, resume, start
 from tests.ranks import PRELOADED
 from tests.small import small_config
 
@@ -188,6 +188,15 @@ def test_ctrl_c_and_preemption_save_and_say_how_to_go_on(number, word, tmp_path)
     assert checkpoint.newest_state(out) == last
     assert f"({word}), saved. Go on with: dino-lab resume" in said.read_text()
     assert read_table(out / "events.jsonl")[0][-1]["why"] == word
+
+
+@pytest.mark.parametrize(("hosts", "said"), [("1", "torchrun "), ("2", "torchrun --nnodes=2 ")])
+def test_what_several_processes_began_goes_on_with_as_many(hosts, said, monkeypatch):
+    monkeypatch.setattr(parallel, "active", lambda: True)
+    monkeypatch.setattr(parallel, "world_size", lambda: 8 * int(hosts))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", hosts)
+    assert going_on(Path("runs/a")) == f"{said}--nproc-per-node=8 -m dino_core.cli resume runs/a"
 
 
 def test_a_finished_run_and_one_without_state_refuse_to_resume(small_run, tmp_path):
