@@ -18,6 +18,7 @@ BENCHMARKS = (
     "diagnosis",
     "neighbour",
     "latency",
+    "classroom",
     "help",
     "gpu",
 )

@@ -178,7 +178,9 @@ export function mount(element, host) {
     verdict.dataset.name = found.name;
     refill(verdict, `${found.name} ${found.level} ${found.since}`, () => [
       h("p", { class: "pg-found" }, icon(waiting ? "waiting" : ICONS[found.level]), h("span", {}, h("b", {}, found.level ? found.title : `${found.title}.`), [found.level ? ` since step ${found.since}` : "", found.sentence, found.advice].filter(Boolean).map((part) => (part.endsWith(".") ? ` ${part}` : `${part.startsWith(" ") ? "" : " "}${part}.`)))),
-      found.rule ? h("p", { class: "hint" }, `Rule: ${found.rule}. Seen: ${evidence(found)}.`) : null]);
+      found.rule ? h("p", { class: "hint", "aria-live": "off" }) : null]); // numbers that hold now are no news to a screen reader
+    const rule = verdict.querySelector(".hint"), seen = found.rule ? `Rule: ${found.rule}. Seen: ${evidence(found)}.` : "";
+    if (rule && rule.textContent !== seen) rule.textContent = seen;
   }
 
   function draw() {

@@ -101,12 +101,13 @@ export class Diagnosis {
 
   calm(now) {
     const early = this.verdict.name === "warming_up";
-    if (this.verdict.name === "healthy" || (early && now.row.step < WARM_UP)) return this.verdict;
+    const evidence = [["information", now.information, NO_INFORMATION], ["KL", now.kl, NO_KL]];
+    if (this.verdict.name === "healthy") return { ...this.verdict, evidence }; // in the numbers that hold now
+    if (early && now.row.step < WARM_UP) return this.verdict;
     const silent = now.information < NO_INFORMATION;
     if (early && silent) return this.verdict;
     return { name: "healthy", title: silent ? "Nothing wrong is seen any more" : "Healthy so far", level: 0, since: now.row.step,
-      sentence: "Answers differ between images, and the student has something left to learn", rule: `information above ${NO_INFORMATION} ln K, and none of the findings`,
-      evidence: [["information", now.information, NO_INFORMATION], ["KL", now.kl, NO_KL]] };
+      sentence: "Answers differ between images, and the student has something left to learn", rule: `information above ${NO_INFORMATION} ln K, and none of the findings`, evidence };
   }
 
   /** What this row changes about one rule: a finding raised, grown worse, or over. */

@@ -1,0 +1,42 @@
+"""The teacher's guide names what there is: notebooks, exercises, lessons and settings of the playground, pages of the lab."""
+
+from __future__ import annotations
+
+import re
+from importlib import import_module
+from urllib.parse import parse_qsl
+
+import pytest
+
+from lab.views import PAGES, STATIC
+from notebooks import building
+from notebooks.exercises import EXERCISES
+
+TEXT = (building.HERE / "TEACHING.md").read_text()
+LINKS = re.findall(r"`(?:HOST|http://SERVER:7860)/\?([^`]+)`", TEXT)
+WORDS = (STATIC / "playground_words.js").read_text()
+
+
+def test_every_notebook_has_a_line():
+    rows = re.findall(r"^\| (\d\d) ", TEXT, re.MULTILINE)
+    assert set(rows) >= {source.stem[:2] for source in building.sources() if source.stem[:2] not in ("09", "12")}
+
+
+def test_exercises_that_are_named_exist():
+    for number in {source.stem[:2] for source in building.sources()}:
+        import_module(f"notebooks.checks.n{number}")
+    named = set(re.findall(r"\b(?:0\d|1[012])\.\d\b", TEXT))
+    assert len(named) >= 20
+    assert named <= set(EXERCISES)
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_links_lead_to_pages_and_lessons_that_exist(link):
+    said = dict(parse_qsl(link))
+    assert said.pop("view") in {page.name for page in PAGES}
+    assert set(said) <= {"run", "overlay", "step", "image", "pg", "pgset", "pgdo"}
+    if "pg" in said:
+        assert re.search(rf'^  "?{said["pg"]}"?: {{ title:', WORDS, re.MULTILINE)
+    for setting in said.get("pgset", "").split("*"):
+        if setting:
+            assert f"{setting.split('-')[0]}:" in (STATIC / "simulator.js").read_text()
