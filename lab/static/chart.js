@@ -168,6 +168,7 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
   for (const curve of (twin?.curves ?? []).map((one) => along(one, kind, atOver))) {
     if (!curve.faint) traces.push(trace({ ...(curve.rough && curve.x.length > MANY ? smooth(curve) : curve), fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.95));
   }
+  layout.datarevision = traces.map(({ x }) => x.length).join(); // curves grow in place, and plotly looks whether it is given another list
   return { traces, layout };
 }
 

@@ -312,6 +312,16 @@ def test_the_browsers_mathematics_is_pythons(watched: Watched) -> None:
     assert (np.array(found["pixels"], bool) == attention.on_pixels(masks[0], (7, 7), 20)).all()
 
 
+def test_short_curves_are_drawn_to_their_newest_point(watched: Watched) -> None:
+    """plotly keeps the old line where it is given the same list, grown; `data` is what it was given, `calcdata` what it drew."""
+    watched.open()
+    watched.curve_ready("emergence")
+    watched.lab.growing.log(2)
+    watched.wait(
+        f"document.querySelector('[data-view=emergence] .plot').calcdata[0].at(-1).x === {watched.lab.growing.step}"
+    )
+
+
 def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with serving(tmp_path / "runs", tmp_path / "cache") as (address, _):
