@@ -180,6 +180,10 @@ def heads(
 
 def layers(eye: Eye, pixels: UInt8[np.ndarray, "I S S 3"], size: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """`layers` (M R D): patches before the first block and after each, as means over 4 × 4 cells of every image."""
+    if not eye.backbone.has_attention:
+        raise RunError(
+            "this network is built from convolutions, whose layers have grids of their own; only ViTs are aligned layer by layer."
+        )
     images, parts = eye.sees(pixels, size), []
     side = images.shape[-1] // eye.backbone.patch
     for image in images.split(1):
