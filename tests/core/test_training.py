@@ -133,6 +133,14 @@ def heard(config: str, out: Path, said: Path) -> None:
         begin_or_go_on(config, out)
 
 
+def compiled(config: str, out: Path) -> None:
+    """Traced as for a GPU, but run as traced: translating takes a CPU minutes."""
+    whole = torch.nn.Module.compile
+    torch.nn.Module.compile = lambda self: whole(self, backend="eager")
+    start(from_json(config), out)
+    assert torch._dynamo.utils.counters["frames"]["ok"] > 0
+
+
 def begin_or_go_on(config: str, out: Path) -> None:
     """What a user does after each kill, in a process of its own."""
     if (out / "run.json").exists():
@@ -170,6 +178,22 @@ def test_a_run_killed_at_random_moments_loses_nothing(tmp_path):
 def progress_of(run: Path) -> int:
     rows = read_table(run / "metrics.jsonl")[0] if (run / "metrics.jsonl").exists() else []
     return len(rows)
+
+
+@pytest.mark.slow
+def test_compiled_networks_learn_the_same(tmp_path):
+    """In a process without the annotations that tests check."""
+    config = small_config(steps=2)
+    plain, _ = start(config, tmp_path / "plain")
+    config = replace(config, machine=replace(config.machine, compile=True))
+    process = servers().Process(target=compiled, args=(to_json(config), tmp_path / "compiled"))
+    process.start()
+    process.join(240)
+    assert process.exitcode == 0
+    ours, theirs = rows_of(tmp_path / "compiled"), rows_of(plain)
+    assert ours.keys() == theirs.keys()
+    for step, row in theirs.items():
+        assert ours[step] == pytest.approx(row, rel=1e-4, abs=1e-5), step
 
 
 @pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
