@@ -74,7 +74,7 @@ class Viewer:
 
     async def hear(self, news: dict[str, Any]) -> None:
         self.cursor = news["cursor"]
-        newest = max(news["head"]["probes"] or [-1])
+        newest = max((news["head"] or {}).get("probes") or [-1])
         if newest > self.seen:
             self.seen = newest
             asked = [self.ask("pictures", f"run/{self.run}/probe/{newest}/{w.format(step=newest)}") for w in NEWEST]
@@ -83,7 +83,9 @@ class Viewer:
 
 async def watched(address: str, viewers: int, seconds: float) -> dict[str, list[float]]:
     """What each kind of question took, of all viewers."""
-    limits = httpx.Limits(max_connections=6 * viewers)
+    limits = httpx.Limits(
+        max_connections=6 * viewers, keepalive_expiry=3
+    )  # the server closes idle ones after five seconds
     async with httpx.AsyncClient(base_url=address, auth=("anyone", PASSWORD), timeout=60, limits=limits) as client:
         run = (await client.get("/api/runs")).json()["runs"][0]["id"]
         pages = [Viewer(client, run) for _ in range(viewers)]

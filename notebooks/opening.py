@@ -43,14 +43,15 @@ def _free(path: Path) -> Path:
 
 
 def command(folder: Path, first: str, arguments: list[str]) -> list[str]:
-    """What starts JupyterLab there with the kernel of this environment."""
+    """What starts JupyterLab there with the kernel of this environment; only for this machine, unless told otherwise."""
+    elsewhere = any(word.split("=")[0] in ("--ip", "--ServerApp.ip") for word in arguments)
     return [
         sys.executable,
         "-m",
         "jupyterlab",
         f"--ServerApp.root_dir={folder.resolve()}",
         f"--LabApp.default_url=/lab/tree/{first}",
-        "--ServerApp.ip=127.0.0.1",
+        *([] if elsewhere else ["--ServerApp.ip=127.0.0.1"]),
         *OFFLINE,
         *arguments,
     ]

@@ -139,7 +139,7 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
     shapes: [], annotations: [],
     xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 6 } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
       nticks: holder.clientWidth < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
-      showticklabels: lowest, range: range ? [...range] : [0, furthest(track, over, at, atOver)] },
+      showticklabels: lowest, range: range ? [...range] : [earliest(track, over, at), furthest(track, over, at, atOver)] },
     yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: panel.range, rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power" },
   };
   for (const line of panel.lines ?? []) {
@@ -174,6 +174,9 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
 
 /** The last step that any run shown has logged, with a little room for the markers. */
 const furthest = (track, over, at, atOver) => 1.012 * Math.max(at(10), at(track.head.step), over ? atOver(over.head.step) : 0, at(track.head.probes.at(-1) ?? 0));
+
+/** Where the axis begins: at 0, but a fork shown by itself begins where it left its parent. */
+const earliest = (track, over, at) => (over ? 0 : at(track.head.parent?.step ?? 0));
 
 const AXES = {
   step: { title: "training step", said: "step %{x:,d}", hover: ",d", ticks: "~s" },

@@ -45,6 +45,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     evil.log(2)
     evil.writer.update(status="stopped")
     evil.writer.close()
+    about = json.loads((evil.path / "run.json").read_text())
+    (evil.path / "run.json").write_text(json.dumps({**about, "parent": {"run": "growing", "step": 10}}))
     growing = Growing(root / "runs" / "growing")
     growing.probe()
     for _ in range(4):
@@ -320,6 +322,16 @@ def test_short_curves_are_drawn_to_their_newest_point(watched: Watched) -> None:
     watched.wait(
         f"document.querySelector('[data-view=emergence] .plot').calcdata[0].at(-1).x === {watched.lab.growing.step}"
     )
+
+
+def test_curves_of_a_fork_begin_where_it_left_its_parent(watched: Watched) -> None:
+    watched.open(EVIL)
+    watched.curve_ready("loss")
+    begins = "document.querySelector('[data-view=loss] .plot')._fullLayout.xaxis.range[0]"
+    watched.wait(f"{begins} === 10")
+    watched.open(EVIL, overlay=watched.lab.ids["growing"])
+    watched.curve_ready("loss")
+    watched.wait(f"{begins} === 0")
 
 
 def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path: Path) -> None:

@@ -45,6 +45,8 @@ def test_it_starts_on_the_first_notebook_and_only_here(tmp_path):
     assert "--LabApp.default_url=/lab/tree/00_tour.ipynb" in words
     assert "--ServerApp.ip=127.0.0.1" in words
     assert words[-1] == "--no-browser"
+    told = command(tmp_path, "00_tour.ipynb", ["--ServerApp.ip=0.0.0.0"])  # as in the Dockerfile; JupyterLab takes one
+    assert [word for word in told if ".ip=" in word] == ["--ServerApp.ip=0.0.0.0"]
 
 
 def answer(url: str) -> str:
