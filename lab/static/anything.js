@@ -28,23 +28,25 @@ export function mount(element, host) {
   const drawn = chart(body, host, panels);
   host.on("data", options);
 
+  const titleOf = (name) => host.run()?.catalogue?.[name]?.title ?? name;
+
   function panels({ curves, catalogue }) {
     return names.map((name, index) => {
       const about = catalogue?.[name] ?? {};
       return { title: about.title ?? name, unit: [about.unit, { higher: "higher is better", lower: "lower is better" }[about.better]].filter(Boolean).join(", "),
-        curves: [{ name, colour: COLOURS[index % 4], rough: true, ...curves[name], about: about.about }] };
+        curves: [{ name: "now", colour: COLOURS[index % 4], rough: true, ...curves[name], about: about.about }] };
     });
   }
 
   function options() {
     const known = Object.keys(host.run()?.curves ?? {}).sort();
-    refill(list, known.join("|"), () => [h("option", { value: "" }, "add a metric …"), ...known.map((name) => h("option", { value: name }, name))]);
+    refill(list, known.join("|"), () => [h("option", { value: "" }, "add a metric …"), ...known.map((name) => h("option", { value: name }, titleOf(name) === name ? name : `${titleOf(name)} (${name})`))]);
     chips();
   }
 
   function chips() {
-    refill(chosen, names.join("|"), () => names.map((name) =>
-      h("button", { type: "button", class: "chip", title: `remove ${name}`, onclick: () => { names = names.filter((other) => other !== name); chips(); drawn.redraw(); } }, name, " ×")));
+    refill(chosen, names.map(titleOf).join("|"), () => names.map((name) =>
+      h("button", { type: "button", class: "chip", title: `remove ${name}`, "aria-label": `remove ${titleOf(name)}`, onclick: () => { names = names.filter((other) => other !== name); chips(); drawn.redraw(); } }, titleOf(name), " ×")));
   }
 
   function add() {

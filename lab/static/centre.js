@@ -10,15 +10,22 @@
 */
 // The centre: what keeps one prototype from taking all; and how many prototypes are left.
 
-import { card, number } from "./dom.js";
+import { card, h, number } from "./dom.js";
 import { chart } from "./chart.js";
 
 export function mount(element, host) {
   const body = card(element, host.about);
+  const about = h("p", { class: "hint" });
+  body.append(about);
   chart(body, host, panels);
+
+  function panels(track) {
+    if (track === host.run()) about.textContent = track.curves["centre/norm"] ? "" : "This run logs no centre: its targets are evened out by Sinkhorn, or not at all.";
+    return drawn(track);
+  }
 }
 
-function panels({ curves, head }) {
+function drawn({ curves, head }) {
   return [
     { title: "Length of the centre", unit: "logits", zero: true, curves: [{ name: "‖centre‖", colour: "blue", rough: true, ...curves["centre/norm"] }] },
     { title: "Beside the spread of the logits", unit: "‖centre‖ / spread", zero: true, curves: [{ name: "share", colour: "orange", rough: true, ...curves["centre/share"] }] },

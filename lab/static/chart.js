@@ -16,7 +16,8 @@ export const last = (curve) => curve?.y.findLast((y) => y !== null) ?? null;
 export const severity = (level) => ({ trouble: 2, watch: 1 })[level] ?? 0;
 
 /** `panels(track)` → [{ title, unit, height, range, zero, format, curves: [{ name, colour, x, y, dash, fill, faint, dots, shown, about }],
-    lines: [{ y, label, colour, left, below }], bands: [{ from, to, label }] }].  Curves without points are left out, and panels without curves. */
+    lines: [{ y, label, colour, left, below }] }].  Curves without points are left out, and panels without curves.
+    A run's phases are bands on all of them. */
 export function chart(element, host, panels, { empty = "No values yet." } = {}) {
   const note = h("p", { class: "empty" }, empty);
   const frame = h("div", { class: "panels" }, note);
@@ -127,8 +128,8 @@ function onePanel(host, { height = 110 }) {
   return { element, draw, placeClock, remove: () => { window.Plotly?.purge(plot); element.remove(); } };
 }
 
-function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
-  const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css);
+function figure(host, panel, { track, over, twin, first, lowest }, holder, zoom) {
+  const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css), behind = tint(paper, 0.72);
   const range = host.get("xrange"), kind = AXES[host.get("xaxis")] ? host.get("xaxis") : "step";
   const at = clockOf(kind, track), atOver = clockOf(kind, over);
   const height = Math.max(holder.clientHeight, 60);
@@ -147,11 +148,11 @@ function figure(host, panel, { track, over, twin, lowest }, holder, zoom) {
     const colour = css(line.colour ?? "muted");
     layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: line.y, y1: line.y, layer: "below", line: { color: colour, width: 1.2, dash: "dash" } });
     layout.annotations.push({ text: escaped(line.label), xref: "paper", x: line.left ? 0.004 : 0.996, y: line.y, xanchor: line.left ? "left" : "right", yanchor: line.below ? "top" : "bottom",
-      showarrow: false, font: { size: 11, color: colour }, bgcolor: "rgba(0,0,0,0)" });
+      showarrow: false, font: { size: 11, color: colour }, bgcolor: behind });
   }
-  for (const [index, { from, to, label }] of (panel.bands ?? []).entries()) {
-    if (index % 2) layout.shapes.push({ type: "rect", yref: "paper", x0: from, x1: to, y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: tint(css("sky"), 0.14) });
-    layout.annotations.push({ text: escaped(label), x: from, yref: "paper", y: 1, xanchor: "left", yanchor: "top", showarrow: false, font: { size: 10.5, color: muted } });
+  for (const [index, { from, to, label }] of phases(track).entries()) {
+    if (index % 2) layout.shapes.push({ type: "rect", yref: "paper", x0: at(from), x1: at(to), y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: tint(css("sky"), 0.14) });
+    if (first) layout.annotations.push({ text: escaped(label), x: at(from), yref: "paper", y: 1, xanchor: "left", yanchor: "top", showarrow: false, font: { size: 10.5, color: muted }, bgcolor: behind });
   }
   for (const event of alarms(track)) {
     const colour = css(severity(event.level) > 1 ? "red" : "orange");
@@ -206,6 +207,13 @@ const along = (curve, kind, at) => (kind === "step" ? curve : { ...curve, x: cur
 function stepAt(host, place) {
   const at = clockOf(host.get("xaxis"), host.run());
   return host.stops().reduce((best, stop) => (Math.abs(at(stop) - place) < Math.abs(at(best) - place) ? stop : best), host.stops()[0] ?? 0);
+}
+
+/** A run's phases as stretches of steps; none where it has one. */
+function phases(track) {
+  const starts = track.events.filter((event) => event.event === "phase").sort((a, b) => a.step - b.step);
+  if (starts.length < 2) return [];
+  return starts.map((event, i) => ({ from: event.step, to: starts[i + 1]?.step ?? track.head.steps ?? event.step, label: String(event.name).replaceAll("_", " ") }));
 }
 
 /** What was raised, each once, where it began. */

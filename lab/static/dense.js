@@ -40,29 +40,22 @@ export function mount(element, host) {
     const { curves } = track, id = track === host.overlay() ? host.get("overlay") : host.get("run");
     const said = found.get(id)?.said;
     const probed = (name) => (said && said[name].some((y) => y !== null) ? { x: said.steps, y: said[name] } : null);
-    const bands = phases(track), share = { format: ".0%", zero: true };
+    const share = { format: ".0%", zero: true };
     return [
-      { title: "Quality", unit: "share, higher is better", height: 150, bands, ...share, curves: [
+      { title: "Quality", unit: "share, higher is better", height: 150, ...share, curves: [
         { name: "global: k-NN", colour: "green", dots: true, ...curves["knn/teacher"], shown: percent, about: "Held-out images whose class their nearest neighbours name, by the class token." },
         { name: "dense: first component", colour: "orange", dots: true, ...(curves.pca_iou ?? curves["pca/iou"]), shown: percent, about: "Overlap of the foreground by the first principal component with the object (IoU)." },
         { name: "dense: attention", colour: "blue", dots: true, ...curves["jaccard/best_head"], shown: percent, about: "Overlap of the best head's attention with the object (Jaccard)." }] },
-      { title: "Patches", unit: "cosine", height: 110, bands, curves: [
+      { title: "Patches", unit: "cosine", height: 110, curves: [
         { name: "to the class token", colour: "purple", rough: true, ...curves["patches/cls_cosine"], about: "Patches that turn into the class token have lost their place: DINOv3 sees this as decay begins." },
         { name: "to each other", colour: "sky", dots: true, ...probed("cosine"), about: "Mean over all pairs of one image, over the probe images." }] },
-      { title: "Gram matrix from the anchor's", unit: `root mean square of cosines${said ? `, ${said.images} images` : ""}`, height: 90, zero: true, bands, curves: [
+      { title: "Gram matrix from the anchor's", unit: `root mean square of cosines${said ? `, ${said.images} images` : ""}`, height: 90, zero: true, curves: [
         { name: `distance${said ? ` to step ${said.anchor}` : ""}`, colour: "red", dots: true, ...probed("distance"), about: "Of the probe images, at every stop." },
         { name: "as the run logs it", colour: "grey", rough: true, ...root(curves["gram/teacher"]), about: "gram/teacher: teacher against the run's own anchor on training crops; the root of what is logged." }] },
-      { title: "Contrast of object and background", unit: "cosine within minus across, masks of the data", height: 90, bands, curves: [
+      { title: "Contrast of object and background", unit: "cosine within minus across, masks of the data", height: 90, curves: [
         { name: "contrast", colour: "ink", dots: true, ...probed("contrast"), about: "How much more alike patches of one side are than patches of different sides." }] },
     ];
   }
 }
 
 const root = (curve) => (curve ? { x: curve.x, y: curve.y.map((y) => (y === null ? null : Math.sqrt(Math.max(y, 0)))) } : null);
-
-/** A run's phases as stretches of steps; none where it has one. */
-export function phases(track) {
-  const starts = track.events.filter((event) => event.event === "phase").sort((a, b) => a.step - b.step);
-  if (starts.length < 2) return [];
-  return starts.map((event, i) => ({ from: event.step, to: starts[i + 1]?.step ?? track.head.steps ?? event.step, label: event.name }));
-}

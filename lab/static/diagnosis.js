@@ -90,7 +90,9 @@ export function mount(element, host) {
   function seen() {
     const track = host.run();
     if (!track || document.hidden) return;
-    fact("seen", "last seen", `${duration(Math.max(0, Date.now() / 1000 - track.skew - track.head.updated))} ago`);
+    const live = ["running", "died"].includes(track.head.status), began = new Date(track.head.created ?? NaN);
+    if (live || Number.isNaN(began.getTime())) fact("seen", "last seen", `${duration(Math.max(0, Date.now() / 1000 - track.skew - track.head.updated))} ago`);
+    else fact("seen", "began", began.toLocaleDateString("en-GB", { day: "numeric", month: "short", year: "numeric" }));
   }
 }
 

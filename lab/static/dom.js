@@ -38,6 +38,10 @@ const ICONS = {
 
 /** A number in as few characters as say it: 3 significant digits, thousands grouped, no 1e-7 noise. */
 export function number(value, digits = 3) {
+  return plain(value, digits).replace(/^-/, "−");
+}
+
+function plain(value, digits) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
   if (size >= 1e6) return (value / 1e6).toPrecision(3).replace(/\.?0+$/, "") + " M";

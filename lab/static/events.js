@@ -34,6 +34,7 @@ export function mount(element, host) {
 }
 
 function sentence(event) {
+  if (event.event === "phase") return `${String(event.name).replaceAll("_", " ")} begins, ${number(event.steps)} steps long`;
   if (event.text ?? event.sentence ?? event.why ?? event.cause) return String(event.text ?? event.sentence ?? event.why ?? event.cause);
   const rest = Object.entries(event).filter(([key, value]) => !["event", "step", "time", "segment"].includes(key) && typeof value !== "object");
   return rest.map(([key, value]) => `${key} ${typeof value === "number" ? number(value) : value}`).join(", ") || String(event.time ?? "").replace("T", " ").replace("Z", " UTC");

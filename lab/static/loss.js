@@ -39,13 +39,15 @@ function panels({ curves, head }) {
   }, ...(terms.length > 1 ? [termsOf(curves, terms)] : [])];
 }
 
+const NAMES = { dino: "DINO", ibot: "iBOT", koleo: "KoLeo", gram: "Gram" };
+
 function termsOf(curves, terms) {
   const colours = ["blue", "orange", "green", "purple", "red"];
   return {
     title: "All terms", unit: "before weights", height: 160,
     curves: [
       { name: "sum, weighted", colour: "ink", rough: true, ...curves.loss, about: "What is minimised: every term times its weight." },
-      ...terms.map((key, i) => ({ name: key.slice(5), colour: colours[i % colours.length], rough: true, ...curves[key], about: `The term ${key.slice(5)} of the loss.` })),
+      ...terms.map((key, i) => ({ name: NAMES[key.slice(5)] ?? key.slice(5), colour: colours[i % colours.length], rough: true, ...curves[key], about: `The term ${key.slice(5)} of the loss.` })),
     ],
   };
 }

@@ -13,7 +13,6 @@
 
 import { card, h, percent } from "./dom.js";
 import { chart } from "./chart.js";
-import { phases } from "./dense.js";
 
 const COLOURS = { dino: "blue", ibot: "orange", koleo: "green", gram: "red" };
 const PARTS = ["dino_local", "dino_global"]; // of a term that is there itself
@@ -24,7 +23,7 @@ export function mount(element, host) {
   body.append(note);
 
   function panels(track) {
-    const { curves } = track, bands = phases(track);
+    const { curves } = track;
     const terms = Object.keys(curves).filter((name) => name.startsWith("loss/")).map((name) => name.slice(5)).filter((name) => !PARTS.includes(name));
     const pulls = Object.keys(curves).filter((name) => name.startsWith("gradient/term/"));
     if (track === host.run()) {
@@ -33,11 +32,11 @@ export function mount(element, host) {
     const shares = sharesOf(terms, curves);
     const colour = (name, i) => COLOURS[name] ?? ["purple", "sky", "grey", "ink"][i % 4];
     return [
-      { title: "Share of the loss", unit: "|weight × term| over their sum", height: 130, range: [0, 1.02], format: ".0%", bands,
+      { title: "Share of the loss", unit: "|weight × term| over their sum", height: 130, range: [0, 1.02], format: ".0%",
         curves: terms.map((name, i) => ({ name, colour: colour(name, i), rough: true, ...shares[name], shown: percent })) },
-      { title: "Pull on the network", unit: "share of the gradient's length", height: 110, range: [0, 1.02], format: ".0%", bands,
+      { title: "Pull on the network", unit: "share of the gradient's length", height: 110, range: [0, 1.02], format: ".0%",
         curves: pulls.map((name, i) => ({ name: name.slice(14), colour: colour(name.slice(14), i), rough: true, ...curves[name], shown: percent })) },
-      { title: "Gram loss", unit: "squared cosine, raw", height: 90, zero: true, bands, curves: [{ name: "gram", colour: "red", rough: true, ...curves["loss/gram"] }] },
+      { title: "Gram loss", unit: "squared cosine, raw", height: 90, zero: true, curves: [{ name: "gram", colour: "red", rough: true, ...curves["loss/gram"] }] },
     ];
   }
 }

@@ -65,7 +65,8 @@ export function mount(element, host) {
     
     const playing = host.get("playing");
     refill(play, playing ? "pause" : "play", () => [icon(playing ? "pause" : "play")]);
-    const shown = stops.filter((stop, i) => i === 0 || i === stops.length - 1 || i % Math.ceil(stops.length / 6) === 0);
+    const every = Math.ceil(stops.length / 6), room = stops.length - 1 - Math.ceil(0.6 * every); // the last one's number needs its place
+    const shown = stops.filter((stop, i) => i === 0 || i === stops.length - 1 || (i % every === 0 && i <= room));
     refill(ticks, stops.join(), () => shown.map((stop) => {
       const share = stops.length > 1 ? stops.indexOf(stop) / (stops.length - 1) : 0;
       return h("span", { style: `left:${100 * share}%` }, number(stop));
