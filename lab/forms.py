@@ -62,7 +62,7 @@ def form(run: Run, step: int, phase: str = "") -> dict[str, Any]:
     groups = [{"name": "run", "about": "Length and batch.", "fields": _fields(config, "", config, alone)}]
     for part in parts:
         value = getattr(config, part.name)
-        about = (inspect.getdoc(type(value)) or "").split("\n\n")[0].replace("\n", " ")
+        about = (inspect.getdoc(type(value)) or "").split("\n\n")[0].replace("\n", " ").replace("`", "")
         groups.append({"name": part.name, "about": about, "fields": _fields(config, part.name, value)})
     ended = config.steps is not None and config.steps <= step
     whole = run.config
@@ -233,7 +233,7 @@ def _words(kind: Any) -> dict[str, str]:
     for before, after in zip(tree.body, tree.body[1:], strict=False):
         if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
             text = ast.literal_eval(after.value) if isinstance(after.value, ast.Constant) else ""
-            words[before.target.id] = " ".join(str(text).split())
+            words[before.target.id] = " ".join(str(text).replace("`", "").split())
     return words
 
 

@@ -22,9 +22,10 @@ export function bars({ heights, low, high, x, y, marks = [], words, lit = () => 
   svg.append(s("text", { x: left - 5, y: top + 8, "text-anchor": "end" }, Number(tallest.toPrecision(2)).toString()), s("text", { x: left - 5, y: top + height, "text-anchor": "end" }, "0"),
     s("text", { x: left + width / 2, y: H - 6, "text-anchor": "middle", class: "title" }, x),
     s("text", { x: 12, y: top + height / 2, transform: `rotate(-90 12 ${top + height / 2})`, "text-anchor": "middle", class: "title" }, y));
-  for (const { at: where, text, colour } of marks) {
-    if (where < low || where > high) continue;
-    const place = at(where), far = place > W - 90;
+  const shown = marks.filter(({ at: where }) => where >= low && where <= high).sort((a, b) => a.at - b.at);
+  for (const [i, { at: where, text, colour }] of shown.entries()) {
+    const place = at(where), next = shown[i + 1], near = next !== undefined && at(next.at) - place < 8 * text.length;
+    const far = place > W - 90 || (near && place > left + 8 * text.length);
     svg.append(s("line", { x1: place, x2: place, y1: top - 4, y2: top + height, class: "mark", style: `stroke: var(--${colour})` }),
       s("text", { x: place + (far ? -4 : 4), y: top - 6, "text-anchor": far ? "end" : "start", style: `fill: var(--${colour})` }, text));
   }

@@ -135,7 +135,7 @@ function figure(host, panel, { track, over, twin, first, lowest }, holder, zoom)
   const height = Math.max(holder.clientHeight, 60);
   const layout = {
     height, width: holder.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "x unified",
-    margin: { l: LEFT, r: RIGHT, t: 8, b: lowest ? 36 : 7 }, uirevision: `${host.get("run")} ${kind} ${zoom}`, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    margin: { l: LEFT, r: RIGHT, t: first && phases(track).length ? 17 : 8, b: lowest ? 36 : 7 }, uirevision: `${host.get("run")} ${kind} ${zoom}`, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 } },
     shapes: [], annotations: [],
     xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 6 } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
@@ -152,7 +152,7 @@ function figure(host, panel, { track, over, twin, first, lowest }, holder, zoom)
   }
   for (const [index, { from, to, label }] of phases(track).entries()) {
     if (index % 2) layout.shapes.push({ type: "rect", yref: "paper", x0: at(from), x1: at(to), y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: tint(css("sky"), 0.14) });
-    if (first) layout.annotations.push({ text: escaped(label), x: at(from), yref: "paper", y: 1, xanchor: "left", yanchor: "top", showarrow: false, font: { size: 10.5, color: muted }, bgcolor: behind });
+    if (first) layout.annotations.push({ text: escaped(label), x: at(from), yref: "paper", y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 10.5, color: muted }, borderpad: 0 });
   }
   for (const event of alarms(track)) {
     const colour = css(severity(event.level) > 1 ? "red" : "orange");
@@ -215,6 +215,10 @@ function phases(track) {
   if (starts.length < 2) return [];
   return starts.map((event, i) => ({ from: event.step, to: starts[i + 1]?.step ?? track.head.steps ?? event.step, label: String(event.name).replaceAll("_", " ") }));
 }
+
+/** The terms of a loss as the papers write them. */
+const TERMS = { dino: "DINO", ibot: "iBOT", koleo: "KoLeo", gram: "Gram" };
+export const termName = (key) => TERMS[key] ?? key.replaceAll("_", " ");
 
 /** What was raised, each once, where it began. */
 export function alarms(track) {

@@ -12,7 +12,7 @@
 */
 // Dense against global quality over training, beside what the Gram matrix says.
 
-import { card, percent } from "./dom.js";
+import { card, number, percent } from "./dom.js";
 import { chart } from "./chart.js";
 import { anchorOf } from "./gram.js";
 
@@ -50,7 +50,7 @@ export function mount(element, host) {
         { name: "to the class token", colour: "purple", rough: true, ...curves["patches/cls_cosine"], about: "Patches that turn into the class token have lost their place: DINOv3 sees this as decay begins." },
         { name: "to each other", colour: "sky", dots: true, ...probed("cosine"), about: "Mean over all pairs of one image, over the probe images." }] },
       { title: "Gram matrix from the anchor's", unit: `root mean square of cosines${said ? `, ${said.images} images` : ""}`, height: 90, zero: true, curves: [
-        { name: `distance${said ? ` to step ${said.anchor}` : ""}`, colour: "red", dots: true, ...probed("distance"), about: "Of the probe images, at every stop." },
+        { name: `distance${said ? ` to step ${number(said.anchor)}` : ""}`, colour: "red", dots: true, ...probed("distance"), about: "Of the probe images, at every stop." },
         { name: "as the run logs it", colour: "grey", rough: true, ...root(curves["gram/teacher"]), about: "gram/teacher: teacher against the run's own anchor on training crops; the root of what is logged." }] },
       { title: "Contrast of object and background", unit: "cosine within minus across, masks of the data", height: 90, curves: [
         { name: "contrast", colour: "ink", dots: true, ...probed("contrast"), about: "How much more alike patches of one side are than patches of different sides." }] },

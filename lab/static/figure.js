@@ -4,6 +4,9 @@ import { card, choice, css, h, toggle } from "./dom.js";
 
 const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: true, displayModeBar: "hover" };
 
+/** What choices are called where the code has a short name for them. */
+const NAMES = { cls: "class token", pca_iou: "first component", "jaccard/best_head": "best head's attention" };
+
 export function mount(element, host) {
   const { name, controls } = host.about;
   const chosen = Object.fromEntries(Object.entries(controls).map(([key, { default: value }]) => [key, value]));
@@ -16,7 +19,7 @@ export function mount(element, host) {
   function control(key, { kind, choices, default: value }) {
     const set = (next) => { chosen[key] = next; load(); };
     const words = key.replaceAll("_", " ");
-    if (kind === "choice") return choice(words, Object.fromEntries(choices.map((c) => [c, String(c)])), value, set);
+    if (kind === "choice") return choice(words, Object.fromEntries(choices.map((c) => [c, NAMES[c] ?? String(c).replaceAll("_", " ")])), value, set);
     if (kind === "switch") return toggle(words, value, set);
     const field = h("input", { type: "number", value, step: kind === "whole" ? 1 : "any", onchange: () => set(Number(field.value)) });
     return h("label", { class: "labelled" }, `${words} `, field);

@@ -30,7 +30,7 @@ export function mount(element, host) {
   const right = h("div", { class: "fork-side" }, h("h3", {}, "What differs from the parent"), diff, h("label", { class: "labelled" }, "name ", name), problem,
     h("div", { class: "controls" }, start, copy, clear), status, command, trust);
   const whole = h("div", { class: "fork" }, left, right);
-  body.append(h("div", { class: "controls" }, h("label", { class: "labelled" }, "from the checkpoint of step ", at), h("label", { class: "labelled", hidden: true }, "with ", phase)), whole, h("h3", { class: "started-head", hidden: true }, "Started from this lab"), list);
+  body.append(h("div", { class: "controls under" }, h("label", { class: "labelled" }, "from the checkpoint of step ", at), h("label", { class: "labelled", hidden: true }, "with ", phase)), whole, h("h3", { class: "started-head", hidden: true }, "Started from this lab"), list);
 
   const noCheckpoint = h("p", { class: "hint", hidden: true });
   body.insertBefore(noCheckpoint, whole);

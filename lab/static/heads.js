@@ -37,6 +37,7 @@ export function mount(element, host) {
   host.on([...LOOKED_AT, "image", "layer"], load);
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   host.on(["patch", "asks", "mass", "heads", "sort", "opacity", "head"], paint);
+  offerAsks();
   load();
 
   async function fetchAll() {

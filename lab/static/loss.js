@@ -11,7 +11,7 @@
 // What the loss is made of: cross-entropy = entropy of the teacher + Kullback-Leibler divergence to the student.
 
 import { card, number } from "./dom.js";
-import { chart, last, resampled } from "./chart.js";
+import { chart, last, resampled, termName } from "./chart.js";
 
 export function mount(element, host) {
   const body = card(element, host.about);
@@ -39,15 +39,13 @@ function panels({ curves, head }) {
   }, ...(terms.length > 1 ? [termsOf(curves, terms)] : [])];
 }
 
-const NAMES = { dino: "DINO", ibot: "iBOT", koleo: "KoLeo", gram: "Gram" };
-
 function termsOf(curves, terms) {
   const colours = ["blue", "orange", "green", "purple", "red"];
   return {
     title: "All terms", unit: "before weights", height: 160,
     curves: [
       { name: "sum, weighted", colour: "ink", rough: true, ...curves.loss, about: "What is minimised: every term times its weight." },
-      ...terms.map((key, i) => ({ name: NAMES[key.slice(5)] ?? key.slice(5), colour: colours[i % colours.length], rough: true, ...curves[key], about: `The term ${key.slice(5)} of the loss.` })),
+      ...terms.map((key, i) => ({ name: termName(key.slice(5)), colour: colours[i % colours.length], rough: true, ...curves[key], about: `The term ${termName(key.slice(5))} of the loss.` })),
     ],
   };
 }

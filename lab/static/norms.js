@@ -34,10 +34,11 @@ export function mount(element, host) {
   async function load() {
     sides = sidesFor(host, panels, sides, (name) => panel(host, name));
     await Promise.all(sides.map(async (side) => {
+      const slow = setTimeout(() => { if (!side.shown()) side.fail("A worker looks through this network …"); }, 500);
       try {
         const probe = await pictures(host), image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
         side.show(await seen(host, "heads", side.name, { image }), probe, image);
-      } catch (error) { side.fail(error.message); }
+      } catch (error) { side.fail(error.message); } finally { clearTimeout(slow); }
     }));
     paint();
   }
@@ -111,5 +112,5 @@ function panel(host, name) {
     drawOutline(context, size, mask, shown.grid, { width: 1.6 });
   }
 
-  return { element, name, show, fail, paint };
+  return { element, name, show, fail, paint, shown: () => shown };
 }

@@ -12,7 +12,7 @@
 // Shares of the loss by term, the raw terms, and gradients by term where they are logged.
 
 import { card, h, percent } from "./dom.js";
-import { chart } from "./chart.js";
+import { chart, termName } from "./chart.js";
 
 const COLOURS = { dino: "blue", ibot: "orange", koleo: "green", gram: "red" };
 const PARTS = ["dino_local", "dino_global"]; // of a term that is there itself
@@ -33,10 +33,10 @@ export function mount(element, host) {
     const colour = (name, i) => COLOURS[name] ?? ["purple", "sky", "grey", "ink"][i % 4];
     return [
       { title: "Share of the loss", unit: "|weight × term| over their sum", height: 130, range: [0, 1.02], format: ".0%",
-        curves: terms.map((name, i) => ({ name, colour: colour(name, i), rough: true, ...shares[name], shown: percent })) },
+        curves: terms.map((name, i) => ({ name: termName(name), colour: colour(name, i), rough: true, ...shares[name], shown: percent })) },
       { title: "Pull on the network", unit: "share of the gradient's length", height: 110, range: [0, 1.02], format: ".0%",
-        curves: pulls.map((name, i) => ({ name: name.slice(14), colour: colour(name.slice(14), i), rough: true, ...curves[name], shown: percent })) },
-      { title: "Gram loss", unit: "squared cosine, raw", height: 90, zero: true, curves: [{ name: "gram", colour: "red", rough: true, ...curves["loss/gram"] }] },
+        curves: pulls.map((name, i) => ({ name: termName(name.slice(14)), colour: colour(name.slice(14), i), rough: true, ...curves[name], shown: percent })) },
+      { title: "Gram loss", unit: "squared cosine, raw", height: 90, zero: true, curves: [{ name: "Gram", colour: "red", rough: true, ...curves["loss/gram"] }] },
     ];
   }
 }

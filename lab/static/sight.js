@@ -53,13 +53,13 @@ const query = (values) => Object.entries(values).filter(([, value]) => value !==
 /** { images, labels, masks } and names, of the images that are looked at. */
 export function pictures(host) {
   const images = imagesOf(host);
-  return images ? host.kept(`sight/images?${query({ images })}`) : Promise.reject(new Error("There is no run to take images from; hand some in, or choose a folder."));
+  return images ? host.kept(`sight/images?${query({ images })}`) : Promise.reject(new Error(host.runs() === null ? "One moment …" : "There is no run to take images from; hand some in, or choose a folder."));
 }
 
 /** Answers about a network and the images: `what` is "features" or "heads"; `more` are further values of the question. */
 export function seen(host, what, name = host.get("source"), more = {}) {
   const source = sourceOf(host, name), images = imagesOf(host);
-  if (!source || !images) return Promise.reject(new Error(name === "overlay" ? "Lay a run over this one (the button beside its name) to compare with it." : "The first pictures come with the first checkpoint."));
+  if (!source || !images) return Promise.reject(new Error(name === "overlay" ? "Lay a run over this one (the button beside its name) to compare with it." : host.runs() === null || (host.get("run") && !host.run()) ? "One moment …" : "The first pictures come with the first checkpoint."));
   return host.kept(`sight/${what}?${query({ source, images, size: host.get("size") || null, ...more })}`);
 }
 

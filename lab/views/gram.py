@@ -103,7 +103,8 @@ def dense_against_global(run: Run, *, dense: Dense = "pca_iou") -> Any:
             x=rows["knn/teacher"], y=rows[dense], mode="lines+markers", name=run.name, text=rows["step"],
             line={"color": "rgba(134,140,150,.6)", "width": 1.2},
             hovertemplate="step %{text}<br>k-NN %{x:.1%}, dense %{y:.1%}<extra></extra>",
-            marker={"color": np.log10(rows["step"] + 1), "colorscale": "Cividis", "size": 9, "colorbar": _steps(rows["step"])},
+            marker={"color": np.log10(rows["step"] + 1), "colorscale": "Cividis", "size": 9, "colorbar": _steps(rows["step"]),
+                    "line": {"color": "rgba(134,140,150,.8)", "width": 1}},
         )  # fmt: skip
     else:
         drawn.update_layout(title=f"this run logs no {dense} beside k-NN accuracy")
