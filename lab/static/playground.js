@@ -63,6 +63,11 @@ export function mount(element, host) {
   beside(body, host);
   settle();
   host.on("theme", draw);
+  host.keys((event) => {
+    if (event.key !== " " || !host.shown() || event.target.closest?.("button, input, select, textarea, summary, a, canvas")) return;
+    event.preventDefault();
+    if (state.playing) pause(); else start();
+  });
   if (host.get("pg")) start();
 
   // ---- what the viewer does
@@ -304,6 +309,9 @@ function beside(body, host) {
   const place = h("div", { class: "pg-real" }, h("h2", {}, "The same of a real run"),
     h("p", { class: "shows" }, "The run that is open in the lab, in the same units, read from its own log."), h("p", { class: "look" }, icon("eye"), h("span", {}, "A real network lives between the same two lines, for the same reason.")));
   body.append(place);
+  if (!host.recorded && host.get("page") === "playground") {
+    place.append(h("p", { class: "hint" }, "The same lesson with a real network: ", h("button", { type: "button", class: "look-link", onclick: () => host.set({ page: "fork" }) }, "fork this run"), " with centering switched off, and watch parent and child on the monitor."));
+  }
   chart(place, host, real, { empty: "Here stand the curves of the run that is open, where it logs its teacher's entropy." });
 }
 

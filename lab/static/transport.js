@@ -27,6 +27,10 @@ export function mount(element, host) {
       button("forward", "Next checkpoint ( ] )", () => go(index() + 1)), button("last", "Newest checkpoint (End)", () => host.set({ follow: true }))),
     h("div", { class: "track" }, slider, ticks), label, follow);
   host.on(["stop", "data", "follow", "playing"], show);
+  const elsewhere = () => host.get("page") === "playground"; // a page with a clock and a play button of its own
+  const place = () => { element.hidden = elsewhere(); };
+  host.on("page", place);
+  place();
   host.keys(keys);
   let timer = null;
 
@@ -74,7 +78,7 @@ export function mount(element, host) {
   }
 
   function keys(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [contenteditable], canvas, [role=grid]")) return;
+    if (elsewhere() || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [contenteditable], canvas, [role=grid]")) return;
     const actions = { "[": () => go(index() - 1), "]": () => go(index() + 1), Home: () => go(0), End: () => host.set({ follow: true }), ArrowLeft: () => go(index() - 1), ArrowRight: () => go(index() + 1) };
     if (event.key === " " && !event.target.closest?.("button, summary, a")) actions[" "] = toggle;
     const action = actions[event.key];
