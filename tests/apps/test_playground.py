@@ -298,7 +298,14 @@ def test_the_real_run_stands_below_in_the_same_unit(playground: Playground) -> N
 def test_it_rests_while_nobody_looks(playground: Playground) -> None:
     page = playground.open(pg="no-sharpening", pgset="batch-8")
     playground.wait_for_step(5)
+    play = "document.querySelector('.pg-bar button').textContent"
+    page.keyboard.press(" ")
+    playground.wait(f"{play}.includes('play')")
+    assert page.locator(".transport").is_hidden(), "one clock, one play button"
+    page.keyboard.press(" ")
+    playground.wait(f"!{play}.includes('play')")
     page.locator(".pages a", has_text="Monitor").click()
+    page.locator(".transport").wait_for()
     page.wait_for_timeout(200)
     step = page.evaluate("document.querySelector('.pg-at').textContent")
     page.wait_for_timeout(500)
