@@ -120,11 +120,13 @@ def store(content: bytes, file: Path) -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Pictures of the lab's pages for README.")
-    parser.add_argument(
-        "pages", nargs="*", default=list(PAGES), choices=[*PAGES, []], metavar="PAGE", help=", ".join(PAGES)
-    )
+    parser.add_argument("pages", nargs="*", metavar="PAGE", help=f"some of {', '.join(PAGES)}; all by default")
     parser.add_argument("--out", type=Path, default=HERE / "pages")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if unknown := set(options.pages) - set(PAGES):
+        parser.error(f"no page {sorted(unknown)[0]!r}; there are {', '.join(PAGES)}.")
+    options.pages = options.pages or list(PAGES)
+    return options
 
 
 if __name__ == "__main__":
