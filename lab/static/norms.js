@@ -29,6 +29,7 @@ export function mount(element, host) {
   let sides = [];
   host.on([...LOOKED_AT, "image"], latest(load));
   host.on(["normlayer", "longer", "patch"], paint);
+  paint();
   latest(load)();
 
   async function load() {
