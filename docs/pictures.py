@@ -41,7 +41,7 @@ PAGES = {
     ),
     "playground": Picture(
         "playground", "run=dino_shapes&pg=heal-sharpening",
-        "Number(document.querySelector('[data-view=playground]').innerText.match(/step (\\d+)/)?.[1]) > 1100",
+        "document.querySelector('.pg-at')?.textContent.replace(/[^0-9]/g, '') > 1100",
     ),
     "attention": Picture("heads", "run=dino_shapes&image=4", DRAWN.format(view="heads", count=5)),
     "patches": Picture("components", "run=dino_shapes&image=4", DRAWN.format(view="components", count=5)),
