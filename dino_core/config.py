@@ -339,7 +339,8 @@ class Optim:
     clip_over: Literal["tensor", "part"] = "tensor"
     """What the norm is of: each tensor (2021), or the backbone and each head as a whole (DINOv2, DINOv3)."""
     accumulate: int = 1
-    """Split each rank's batch in this many parts; centre and loss are those of the whole batch."""
+    """Split each rank's batch in this many parts; centre and loss are those of the whole batch, but KoLeo looks for
+    neighbours within a part."""
 
     def peak_lr(self, batch_size: int) -> float:
         """Learning rate after warm-up for a global batch of this many images."""

@@ -12,6 +12,7 @@ import secrets
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -327,6 +328,7 @@ def shard_backbone(backbone: Backbone, device: torch.device, *, reshard: bool = 
 def shard_unit(part: torch.nn.Module, mesh: DeviceMesh, reshard: bool) -> None:
     from torch.distributed.fsdp import fully_shard
 
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view")  # nothing here writes into it
     fully_shard(part, mesh=mesh, reshard_after_forward=reshard)
     if not reshard:
         part.register_forward_hook(reshard_without_gradient)
