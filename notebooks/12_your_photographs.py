@@ -1,0 +1,641 @@
+# %% [markdown]
+# # 12 Your own photographs and published models
+#
+# **Question:** what does a network see in *your* photographs, and how much of it would any network have seen?
+#
+# 60 minutes · needs: patches (06), measuring (10) · no GPU, no internet · Oquab et al. 2023 (arXiv 2304.07193), Sec. 7; Kornblith et al. 2019
+# (arXiv 1905.00414), Sec. 2 and 3 for CKA; the sources of networks: `load_backbone` in `dino_core/model/load.py`
+#
+# All that the course did on drawn scenes you now do on a folder of your own: look through several networks at once, measure with a handful of labels, compare two
+# networks, go on training one of them on your images, and take the result home as one file.
+
+# %%
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+import lab
+from dino_core.config import IMAGENET_MEAN, IMAGENET_STD, Shapes
+from dino_core.data.shapes import CLASSES, draw_scene
+from dino_core.data.sources import FolderSource
+from dino_core.errors import CheckpointError
+from dino_core.evaluation import knn
+from dino_core.evaluation.images import normalised, read_images
+from dino_core.model import PRESETS, load_backbone
+from dino_core.model.convert import convert
+from dino_core.probes import tokens_of
+from lab.analysis import cka, pca, similarity
+from notebooks.checks import n12 as check
+from notebooks.course import (
+    gallery,
+    home,
+    live_run,
+    look,
+    predict,
+    reveal,
+    scaled,
+    show,
+)
+from notebooks.solutions import n12 as solution
+from notebooks.views import figure
+
+torch.set_printoptions(precision=3, sci_mode=False)
+
+# %% [markdown]
+# ## 1. Your folder
+#
+# Write the path of a folder of photographs between the quotes: some dozens are enough, `.jpg` or `.png`, of any size. If they lie in folders (`birds/`, `boats/`, ...), the
+# names of these are labels, which are used to *measure* and never to train.
+#
+# Without a folder of yours the notebook looks for one called `photographs` beside itself, and if there is none makes it: **drawn scenes, written as files. They are no photographs**, and
+# what is found on them need not hold for photographs. Everything below runs the same.
+
+# %%
+PHOTOGRAPHS = ""  # such as "C:/Users/me/Pictures/holidays" or "~/Pictures/birds"
+
+
+# %%
+def drawn_scenes(folder, each, classes=6):
+    """Scenes of the built-in `shapes` as files, in folders named after their classes."""
+    found = dict.fromkeys(CLASSES[:classes], 0)
+    index = 0
+    while min(found.values()) < each:
+        scene = draw_scene(Shapes(size=128, seed=12), "test", index)
+        name, index = CLASSES[scene.label], index + 1
+        if found.get(name, each) < each:
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(scene.image).save(folder / name / f"{index:03}.jpg", quality=92)
+            found[name] += 1
+    (folder / ".drawn").touch()
+
+
+folder = Path(PHOTOGRAPHS).expanduser() if PHOTOGRAPHS else home() / "photographs"
+if not PHOTOGRAPHS and not folder.exists():
+    drawn_scenes(folder, each=scaled(20, quick=10))
+drawn = (folder / ".drawn").exists()
+source = FolderSource(folder, whole=True)
+print(f"{source.name}: {len(source)} images, classes: {', '.join(source.classes) or 'none'}")
+print("These are DRAWN SCENES, made by this notebook, no photographs." if drawn else "Yours.")
+
+# %%
+SIZE = 64  # pixels of a side; take 224 for published networks
+images = read_images(source, 150, SIZE)
+pictures = images.images.numpy()  # I 3 S S, bytes
+shown, axes = figure(2, 6, width=7.2, height=2.7)
+for index, place in enumerate(axes.flat):
+    place.imshow(pictures[index].transpose(1, 2, 0))
+    label = int(images.labels[index])
+    place.set_title(source.classes[label] if label >= 0 else f"image {index}", fontsize=8)
+    place.axis("off")
+look(
+    shown,
+    f"twelve of your images as networks get them: shorter side {SIZE} px, the middle cut out.",
+    "what was cut off, and whether you can still tell what it is: what you can't see at this size no network can.",
+)
+
+# %% [markdown]
+# ## 2. What a network is given
+#
+# Not bytes. Every published network was trained on $(x/255 - \text{mean})/\text{std}$, channel by channel, with *its* mean and deviation, usually ImageNet's. By hand for one pixel, then for an image in a
+# loop, then the library. **Convention:** pictures are rows, columns, channels (H W 3); networks want channels first (3 H W).
+
+# %%
+print("mean", IMAGENET_MEAN, "std", IMAGENET_STD)
+picture = pictures[0].transpose(1, 2, 0)  # H W 3
+pixel = picture[SIZE // 2, SIZE // 2]
+for channel, value in enumerate(pixel):
+    mean, std = IMAGENET_MEAN[channel], IMAGENET_STD[channel]
+    print(f"{['red', 'green', 'blue'][channel]:5} {value:3} -> {(value / 255 - mean) / std:+.3f}")
+
+# %%
+loop = np.zeros((3, SIZE, SIZE))
+for channel in range(3):
+    for row in range(SIZE):
+        for column in range(SIZE):
+            share = picture[row, column, channel] / 255
+            loop[channel, row, column] = (share - IMAGENET_MEAN[channel]) / IMAGENET_STD[channel]
+cpu = torch.device("cpu")
+library = normalised(images.images[:1], IMAGENET_MEAN, IMAGENET_STD, cpu)[0]
+assert np.allclose(loop, library.numpy(), atol=1e-5)
+assert np.allclose(solution.prepared(picture, IMAGENET_MEAN, IMAGENET_STD), loop, atol=1e-5)
+print(f"from {picture.min()}...{picture.max()} to {loop.min():.2f}...{loop.max():.2f}")
+
+# %%
+predict(
+    "12.a",
+    "Somebody forgets it and hands in bytes, 0 to 255. The features of different images then become, compared with the right ones (mean cosine between images),",
+    ["more alike", "less alike", "as alike as before"],
+)
+
+# %%
+run = gallery()
+teacher = run.teacher()
+
+
+def likeness(inputs):
+    """Mean cosine between the class tokens of different images."""
+    with torch.inference_mode():
+        cls = torch.nn.functional.normalize(teacher(inputs).cls, dim=-1)
+    return float((cls @ cls.T)[~torch.eye(len(cls), dtype=torch.bool)].mean())
+
+
+some = images.images[:40]
+right, wrong = likeness(normalised(some, IMAGENET_MEAN, IMAGENET_STD, cpu)), likeness(some.float())
+print(f"mean cosine: normalised {right:.2f}, bytes {wrong:.2f}")
+change = (
+    "as alike as before"
+    if abs(wrong - right) < 0.05
+    else "more alike"
+    if wrong > right
+    else "less alike"
+)
+reveal(
+    "12.a",
+    change,
+    "Nothing stops and nothing warns: the numbers are simply worse. Look at your inputs before you look at features.",
+)
+
+# %% [markdown]
+# ## 3. One door for every network
+#
+# `load_backbone(source)` opens a run, a checkpoint, a file or folder as it was published (facebookresearch's dino, dinov2 and dinov3, timm, transformers), or a name. What a network is, it
+# reads off the tensors. Without internet there are no published weights here; so we write files in their layouts ourselves, and say what is in them:
+#
+# | name below | what it is |
+# |---|---|
+# | `recorded` | the recorded run of this course: DINO, trained on drawn scenes |
+# | `recorded, step 0` | the same network before its first step |
+# | `dinov3 phases` | the second recorded run, with DINOv3's objective |
+# | `official layout` | a file with names and shapes of `dino_deitsmall16_pretrain.pth` (ViT-S/16) and **random weights** |
+# | `timm folder` | `recorded` once more, as timm would save it, read back: for a test |
+
+# %%
+files = home() / "weights"
+official, folder_of_timm = files / "dino_deitsmall16_random.pth", files / "recorded_timm"
+if not official.exists():
+    convert(
+        "random:dino_vits16", official, "dino"
+    )  # dino-lab convert random:dino_vits16 FILE --to dino
+if not folder_of_timm.exists():
+    convert(run.path, folder_of_timm, "timm")
+stored = torch.load(official, weights_only=True)
+print(f"{official.name}: {len(stored)} tensors, {official.stat().st_size / 1e6:.0f} MB, such as")
+for name in list(stored)[:4]:
+    print("  ", name, tuple(stored[name].shape))
+
+# %%
+networks = {
+    "recorded": load_backbone(run.path),
+    "recorded, step 0": load_backbone(run.checkpoint_folder(0)),
+    "dinov3 phases": load_backbone(gallery("dinov3_shapes").path),
+    "official layout": load_backbone(official),
+    "timm folder": load_backbone(folder_of_timm),
+}
+for name, network in networks.items():
+    millions = sum(p.numel() for p in network.parameters()) / 1e6
+    print(
+        f"{name:16} {millions:6.2f} M weights, {network.dim} features, patches of {network.patch} px, {network.heads} heads, {network.registers} registers"
+    )
+
+# %%
+seen, attention = {}, {}
+for name, network in networks.items():
+    seen[name], attention[name] = tokens_of(
+        network, images.images, IMAGENET_MEAN, IMAGENET_STD, cpu
+    )
+assert torch.allclose(seen["timm folder"].patches, seen["recorded"].patches, atol=1e-4)
+print("through timm's layout and back: the same features")
+print({name: f"{tokens.grid[0]} x {tokens.grid[1]}" for name, tokens in seen.items()})
+
+# %% [markdown]
+# Where there is internet, a name is enough: `load_backbone("dinov2_vits14")`, any name of timm, `"hf:OWNER/NAME"`. Where there is none, fetch the file elsewhere, bring it along, and give its path. DINOv3's are sent
+# on request; take the file's path there as well. Then add it to `networks` above, set `SIZE = 224`, and run on from there.
+
+# %%
+print("dinov2_vits14:", PRESETS["dinov2_vits14"].url)
+try:
+    load_backbone("dinov3_vits16")
+except CheckpointError as error:
+    print("dinov3_vits16:", str(error)[:240])
+
+# %% [markdown]
+# ## 4. Look
+#
+# Three networks over the same images: what the class token attends to (mean over heads of the last layer), three principal components as colours (each network has its own basis: **colours can't be compared between
+# rows**, only what shares a colour within a picture), and what is like the patch in the middle.
+
+# %%
+compared = ["recorded", "recorded, step 0", "official layout"]
+PHOTOGRAPH = 0
+
+
+def colours(patches, grid):
+    """Three components of one image as red, green and blue."""
+    scores = pca.project(patches.numpy(), 3)
+    return (1 / (1 + np.exp(-2 * scores / np.maximum(scores.std(axis=0), 1e-9)))).reshape(*grid, 3)
+
+
+shown, axes = figure(3, 4, width=6.6, height=5.2)
+for row, name in enumerate(compared):
+    grid, patches = seen[name].grid, seen[name].patches[PHOTOGRAPH]
+    middle = grid[0] // 2 * grid[1] + grid[1] // 2
+    axes[row, 0].imshow(pictures[PHOTOGRAPH].transpose(1, 2, 0))
+    axes[row, 1].imshow(attention[name][PHOTOGRAPH].mean(0).reshape(grid), cmap="viridis", vmin=0)
+    axes[row, 2].imshow(colours(patches, grid))
+    like = similarity.to_patch(patches.numpy(), middle)
+    axes[row, 3].imshow(like.reshape(grid), cmap="cividis", vmin=-0.2, vmax=1)
+    axes[row, 3].plot(middle % grid[1], middle // grid[1], "rx")
+    for place, title in zip(axes[row], (name, "attention", "components", "cosine to x")):
+        place.set_title(title, fontsize=8)
+        place.axis("off")
+look(
+    shown,
+    "one image through a trained network, the same network untrained, and a larger untrained one in patches of 16 px.",
+    "what the first row shows and the second does not: only that was learnt. Change PHOTOGRAPH and look again.",
+)
+
+# %%
+shown, axes = figure(3, 6, width=7.2, height=4)
+for column in range(6):
+    axes[0, column].imshow(pictures[column].transpose(1, 2, 0))
+    axes[0, column].set_title(f"image {column}", fontsize=8)
+    for row, name in enumerate(compared[:2], start=1):
+        grid = seen[name].grid
+        scores = pca.project(seen[name].patches[column].numpy()[None], 1, per_image=True)[..., 0]
+        _, turned = pca.foreground(scores, grid, per_image=True)
+        axes[row, column].imshow(turned.reshape(grid), cmap="cividis")
+        axes[row, column].set_title(name, fontsize=8)
+for place in axes.flat:
+    place.axis("off")
+look(
+    shown,
+    "the first component of each image by itself, its sign chosen so that the border is dark; trained above, untrained below.",
+    "on which images the upper one follows the thing and not its brightness. A picture you like is no measurement: count them.",
+)
+
+# %% [markdown]
+# In the lab you do this with the mouse, for any number of networks and your whole folder, from a terminal:
+#
+# `dino-lab watch --models weights/dino_deitsmall16_random.pth --images photographs`, page *Compare*.
+#
+# ## 5. A handful of labels
+#
+# Masks you do not have, but some labels you can give: by sorting images into folders. Take $n$ images of each class as known, ask the others for their nearest neighbour, and draw which are known 20 times, since with so few it
+# matters which.
+
+# %%
+if not images.labelled:  # yours have no folders of classes: this section takes drawn ones
+    drawn_scenes(home() / "drawn_scenes", each=scaled(20, quick=10))
+    source = FolderSource(home() / "drawn_scenes", whole=True)
+    images = read_images(source, 150, SIZE)
+    print("Your folder has no folders of classes; from here to section 6: DRAWN SCENES.")
+order = [0, 0, 1, 2, 1, 0, 2]
+print("labels", order, "-> the first 2 of each class are images", solution.handful(order, 2))
+
+# %%
+predict(
+    "12.b",
+    f"{len(source.classes)} classes, 2 known images each, the nearest neighbour decides. Accuracy of the trained network, in %?",
+)
+
+# %%
+features = {
+    name: tokens_of(networks[name], images.images, IMAGENET_MEAN, IMAGENET_STD, cpu, attend=False)[
+        0
+    ].cls
+    for name in compared
+}
+pixels = torch.nn.functional.adaptive_avg_pool2d(images.images.float(), 32).flatten(1)
+features["raw pixels"] = pixels - pixels.mean(0)
+
+
+def accuracy(x, each, seed):
+    """Share right of the images that are not among the known ones, of which there are `each` a class."""
+    order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+    known = order[solution.handful(images.labels[order].tolist(), each)]
+    asked = order[~torch.isin(order, known)]
+    return float(
+        (knn(x[known], images.labels[known], x[asked], k=1) == images.labels[asked]).float().mean()
+    )
+
+
+# %%
+counts, draws = (1, 2, 4, 6), 20
+found = {
+    name: np.array([[accuracy(x, each, seed) for seed in range(draws)] for each in counts])
+    for name, x in features.items()
+}
+shown, axes = figure()
+for name, values in found.items():
+    axes.errorbar(
+        counts, 100 * values.mean(1), yerr=100 * values.std(1), marker="o", capsize=3, label=name
+    )
+chance = float(images.labels.bincount().max() / len(images.labels))
+axes.axhline(100 * chance, color="grey", linestyle=":", label="always the commonest")
+axes.set(
+    title="With a handful of labels",
+    xlabel="known images of each class",
+    ylabel="accuracy (%)",
+    ylim=(0, 100),
+    xticks=counts,
+)
+axes.legend(fontsize=8)
+look(
+    shown,
+    "nearest neighbours with few known images; bars are one standard deviation over which images are known.",
+    "whether the trained network stays above raw pixels by more than its bar, and how far above its own untrained self.",
+)
+ours = 100 * found["recorded"][1].mean()
+reveal(
+    "12.b",
+    float(ours),
+    f"Raw pixels {100 * found['raw pixels'][1].mean():.0f} %, commonest class {100 * chance:.0f} %.",
+    within=10,
+)
+
+# %% [markdown]
+# ## 6. How alike are two networks?
+#
+# Features of two networks have different axes, even different numbers of them, so they can't be subtracted. *Linear CKA* (Kornblith et al. 2019) asks whether the same **rows** are alike in both. With columns of mean 0,
+#
+# $$\mathrm{CKA}(X, Y) = \frac{\|Y^\top X\|^2}{\|X^\top X\|\;\|Y^\top Y\|}$$
+#
+# By hand for four rows; $Y$ is $X$ turned by a quarter and doubled, $Z$ is something else with one feature only. The norm of a matrix here is the root of the sum of its squares.
+
+# %%
+X = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+Y = 2 * X @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+Z = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+
+
+def squared(a, b):
+    """The squared norm of aᵀb in single numbers."""
+    total = 0.0
+    for i in range(a.shape[1]):
+        for j in range(b.shape[1]):
+            total += sum(a[r, i] * b[r, j] for r in range(len(a))) ** 2
+    return total
+
+
+for name, other in (("Y", Y), ("Z", Z)):
+    parts = squared(X, other), squared(X, X), squared(other, other)
+    loop = parts[0] / (parts[1] ** 0.5 * parts[2] ** 0.5)
+    print(f"CKA(X, {name}) = {parts[0]:.0f} / (√{parts[1]:.0f} · √{parts[2]:.0f}) = {loop:.3f}")
+    assert np.isclose(loop, cka.linear(X, other))
+
+# %%
+predict(
+    "12.c",
+    "Which has the highest CKA with raw pixels?",
+    ["the trained network", "the same, untrained", "the larger one with random weights"],
+)
+
+# %% [markdown]
+# Rows are places in images: each image in 4 × 4 cells, so that networks with other patches have the same rows. Raw pixels are the mean colour of the cell's parts.
+
+# %%
+images = read_images(FolderSource(folder, whole=True), 150, SIZE)  # yours again
+described = {}
+for name in [*compared, "dinov3 phases"]:
+    described[name] = cka.pooled(seen[name].patches.numpy(), seen[name].grid)
+cells = images.images.float().unfold(2, 4, 4).unfold(3, 4, 4).mean((-1, -2))  # I 3 S/4 S/4
+small = cells.permute(0, 2, 3, 1).reshape(len(cells), 4, SIZE // 16, 4, SIZE // 16, 3)
+described["raw pixels"] = small.permute(0, 1, 3, 2, 4, 5).reshape(len(cells) * 16, -1).numpy()
+names = list(described)
+table = cka.matrix(list(described.values()), list(described.values()))
+
+# %%
+shown, axes = figure(width=5.6, height=4)
+axes.imshow(table, cmap="cividis", vmin=0, vmax=1)
+for row in range(len(names)):
+    for column in range(len(names)):
+        value = table[row, column]
+        axes.text(
+            column,
+            row,
+            f"{value:.2f}",
+            ha="center",
+            va="center",
+            color="white" if value < 0.6 else "black",
+        )
+axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
+axes.set_yticks(range(len(names)), names)
+axes.set_title("Linear CKA over 4 x 4 cells of your images")
+axes.grid(False)
+look(
+    shown,
+    "how alike networks are in which places of your images they find alike; 1 on the diagonal by definition.",
+    "two networks that were trained apart, against each other and against pixels; untrained ones are alike without having learnt anything.",
+)
+
+# %%
+to_pixels = dict(zip(names, table[-1]))
+answers = dict(
+    zip(
+        ("recorded", "recorded, step 0", "official layout"),
+        ("the trained network", "the same, untrained", "the larger one with random weights"),
+    )
+)
+highest = max(answers, key=lambda name: to_pixels[name])
+reveal(
+    "12.c", answers[highest], ", ".join(f"{name} {to_pixels[name]:.2f}" for name in answers) + "."
+)
+
+# %% [markdown]
+# A high CKA between two trained networks is a finding only as far as it exceeds what an untrained one reaches. And it says *alike*, not *good*.
+#
+# ## 7. Go on training, on your images
+#
+# A published network comes as a backbone; its heads were kept back. So a run that continues it begins with *fresh heads*, which learn alone first while the backbone stands still (`--init.frozen`); else their random
+# gradients would wreck what was learnt. We continue the recorded backbone, in the place of a published one: `--init.backbone` takes anything that `load_backbone` takes.
+
+# %%
+predict(
+    "12.d",
+    "The run has its heads learn alone for the first half. How many of its backbone's weights, in %, will be different in the middle of the run?",
+)
+
+# %%
+steps = scaled(60, quick=8)
+own = live_run(
+    "tiny",
+    name="photographs",
+    data__source=str(folder.resolve()),
+    init__backbone=str(run.path),
+    init__frozen=0.5,
+    steps=steps,
+    batch_size=scaled(24, quick=8),
+    optim__lr=2e-4,
+    output__checkpoint_every=steps // 2,
+    evaluation__every=steps // 2,
+    output__log_every=scaled(2, quick=1),
+    machine__threads=1,
+)
+own
+
+# %%
+print(own)
+show("loss", run=own.run)
+
+# %%
+mine = own.wait(seconds=1800)
+with torch.inference_mode():
+    here, there = (network(library[None]).patches for network in (mine.teacher(0), teacher))
+assert torch.allclose(here, there, atol=1e-4)  # it began with the features it was given
+before = mine.teacher(0).state_dict()
+
+
+def changed(step):
+    """Per cent of the backbone's weights that are not those of step 0."""
+    now = mine.teacher(step).state_dict()
+    different = sum(int((now[name] != before[name]).sum()) for name in now)
+    return 100 * different / sum(tensor.numel() for tensor in now.values())
+
+
+for step in (0, steps // 2, steps):
+    print(f"step {step:3}: {changed(step):.1f} % of the backbone's weights are other ones")
+assert changed(steps // 2) == 0 < changed(steps)
+reveal("12.d", changed(steps // 2), "Bit for bit what came in. From then on everything learns.")
+
+# %%
+logged = mine.metrics()
+shown, axes = figure(1, 2, width=9, height=3)
+for place, names_, title in (
+    (axes[0], {"loss/dino": "loss", "teacher/entropy": "H(teacher)"}, "The loss"),
+    (axes[1], {"gradient/backbone": "gradient of the backbone", "gradient/head": "gradient of the head"}, "Who is pulled"),
+):  # fmt: skip
+    for name, label in names_.items():
+        line = logged[["step", name]].dropna()
+        place.plot(line["step"], line[name], marker=".", label=label)
+    place.axvline(steps / 2, color="grey", linestyle=":", label="the backbone joins")
+    place.set(title=title, xlabel="training step", ylabel="nats" if place is axes[0] else "norm")
+    place.legend(fontsize=8)
+look(
+    shown,
+    "a run that continues a backbone on your images; until the dotted line it learns heads alone, though gradients reach the backbone too.",
+    "whether the loss jumps where the backbone joins: then the learning rate was too high for it.",
+)
+
+# %% [markdown]
+# Has it helped? The same measurement as in section 5, before and after, on the same images. Some of them were trained on (without labels), which a fair test would avoid: `dino-lab evaluate` holds one in eight out.
+
+# %%
+if images.labelled:
+    after = tokens_of(
+        load_backbone(mine.path), images.images, IMAGENET_MEAN, IMAGENET_STD, cpu, attend=False
+    )[0].cls
+    for name, x in (("before", seen["recorded"].cls), ("after", after)):
+        values = 100 * np.array([accuracy(x, 4, seed) for seed in range(draws)])
+        print(f"{name}: {values.mean():.1f} ± {values.std():.1f} % with 4 known images a class")
+
+# %% [markdown]
+# A minute of training on some dozens of images is no reason to expect more: they are too few to learn from, and enough to spoil a good network with. What it shows is *how*; for a result take thousands of images, a night, and a test half
+# that no step ever saw: `dino-lab train tiny --init.backbone FILE --data.source FOLDER`.
+#
+# ## 8. Take it home
+#
+# Views of a run as one HTML file: no server, no Python, no network; it forbids the browser to ask anyone. It opens from a USB stick.
+
+# %%
+page = lab.export(["attention", "patches", "gram"], mine, home() / "my_photographs.html")
+print(f"{page.file.name}: {page.size / 1e6:.1f} MB, {page.answers} answers. {page.limits}")
+text = page.file.read_text("utf-8")
+assert "default-src 'none'" in text
+assert 'src="http' not in text
+
+# %% [markdown]
+# Open it with a double click (in JupyterLab: right click on the file, *Open in New Browser Tab*). It holds your images, so think of who is on them before you pass it on.
+#
+# ## 9. What may be concluded?
+#
+# - *"It sees the object"*: on how many images of how many, and what does the untrained network show on the same ones?
+# - *"It is better than the other"*: same images, size and known labels; a difference larger than what another draw of known images makes; better than raw pixels at all?
+# - *"They have learnt the same"*: CKA above that of untrained ones, and alike is not good.
+# - *"Training on my images helped"*: measured on images that no step saw, and on more than one seed.
+# - Of drawn scenes, nothing about photographs. Of your photographs, nothing about other people's.
+#
+# ## What was learnt
+#
+# - An image is (x/255 − mean)/std, or all that follows is silently worse.
+# - `load_backbone` opens runs, official files and timm's through one door, and a layout is not a network: random weights in it stay random.
+# - Untrained networks and raw pixels stand beside every picture and every number; what they show too, nobody has learnt.
+# - With few labels it matters which ones: repeat the draw and show its spread.
+# - CKA compares which rows are alike, whatever the axes.
+# - A continued run warms its heads first, while the backbone stands still bit for bit.
+#
+# In the code: `dino_core/model/load.py`, `convert.py`, `continued.py`; `lab/analysis/cka.py`; `lab/onefile.py`.
+#
+# ## Exercises
+#
+# **12.1** (10 minutes) A picture as a network wants it.
+
+
+# %% exercise="12.1"
+def prepared(picture, mean, std):
+    """Bytes (H W 3), mean and std of each channel as shares of 1 -> floats (3 H W): (x / 255 - mean) / std."""
+    ### BEGIN SOLUTION
+    share = np.asarray(picture, dtype=np.float64) / 255
+    return ((share - np.asarray(mean)) / np.asarray(std)).transpose(2, 0, 1)
+    ### END SOLUTION
+
+
+# %% check="12.1" points=2
+check.prepared(prepared)
+### BEGIN HIDDEN TESTS
+check.prepared(prepared, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# **12.2** (10 minutes) Which images are the known ones.
+
+
+# %% exercise="12.2"
+def handful(labels, each):
+    """Labels in a list, and how many of each class -> positions of the first `each` images of every class, smallest position first."""
+    ### BEGIN SOLUTION
+    taken = dict.fromkeys(labels, 0)
+    places = []
+    for place, label in enumerate(labels):
+        if taken[label] < each:
+            places.append(place)
+            taken[label] += 1
+    return places
+    ### END SOLUTION
+
+
+# %% check="12.2" points=1
+check.handful(handful)
+### BEGIN HIDDEN TESTS
+check.handful(handful, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# **12.3** (10 minutes) Linear CKA.
+
+
+# %% exercise="12.3"
+def alike(one, other):
+    """Features (R P) and (R Q) of the same R rows -> linear CKA, a number from 0 to 1."""
+    ### BEGIN SOLUTION
+    x, y = one - one.mean(axis=0), other - other.mean(axis=0)
+    own = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return np.linalg.norm(y.T @ x) ** 2 / own
+    ### END SOLUTION
+
+
+# %% check="12.3" points=2
+check.alike(alike)
+### BEGIN HIDDEN TESTS
+check.alike(alike, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# **12.4** (5 minutes, in words) A friend shows you attention maps of a published network on five of her photographs: "it has understood what a dog is". What do you ask her to show beside them, and what would convince you?
+
+# %% [markdown] written="12.4" points=2
+# ### BEGIN SOLUTION
+# The same maps of an untrained network and of something trivial (brightness, a centred box) on the same photographs; all photographs she tried, not five chosen ones, and photographs without a dog but with something else in its place. Maps of attention say where a
+# token takes its values from, not what is understood. Convincing would be a measurement that was fixed beforehand: IoU with masks of dogs against a box and an untrained network, or nearest neighbours that find dogs among other animals, on images nobody chose, with an interval.
+# ### END SOLUTION

@@ -1,0 +1,95 @@
+"""09 Distillation: the student's loss, what a common step saves, sizes that match."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from dino_core.objective.terms import cross_view
+from notebooks.exercises import Exercise, Mistake, Symptom
+
+
+def drawn(seed: int, *shape: int) -> Tensor:
+    return 0.4 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed + 90))
+
+
+def loss(s: Tensor, t: Tensor, warm: float, cold: float) -> Tensor:
+    return cross_view(s[None], (t / cold).softmax(-1)[None], warm, skip_same_view=False)
+
+
+def entropy(p: Tensor) -> Tensor:
+    return -(p * p.log()).sum(-1).mean()
+
+
+distilled = Exercise(
+    "09.1",
+    cases=lambda seed: [
+        (drawn(seed, 3, 4), drawn(seed + 1, 3, 4), 0.1, 0.07),
+        (drawn(seed + 2, 5, 6), drawn(seed + 3, 5, 6), 0.2, 0.05),
+    ],
+    right=loss,
+    mistakes=[
+        Mistake("half of it: this is the cross-entropy of each image. Take the mean.",
+                lambda s, t, w, c: -((t / c).softmax(-1) * log_softmax(s / w, -1)).sum(-1), half_finished=True),
+        Mistake("you exchanged the temperatures: the teacher's is the smaller one.", lambda s, t, w, c: loss(s, t, c, w)),
+        Mistake("you exchanged teacher and student: the logarithm is of the student.", lambda s, t, w, c: loss(t, s, c, w)),
+        Mistake("you used hard labels (the largest score): that throws away what the teacher says of all other prototypes.",
+                lambda s, t, w, c: torch.nn.functional.cross_entropy(s / w, t.argmax(-1))),
+        Mistake("this is KL(teacher || student); the loss is the cross-entropy, KL + H.",
+                lambda s, t, w, c: loss(s, t, w, c) - entropy((t / c).softmax(-1))),
+        Mistake("you summed over images; the mean is asked for.", lambda s, t, w, c: loss(s, t, w, c) * len(s)),
+        Mistake("you averaged over prototypes too; they are summed over.", lambda s, t, w, c: loss(s, t, w, c) / s.shape[1]),
+        Mistake("the sign: a cross-entropy is positive.", lambda s, t, w, c: -loss(s, t, w, c)),
+        Mistake("you compared the scores by their squared difference; temperatures then play no part.",
+                lambda s, t, w, c: (s - t).square().mean()),
+    ],
+    symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda found, *_: found.ndim > 0)],
+    hints=["Targets: softmax of the teacher's scores over its temperature.",
+           "The student's side is `log_softmax(student / student_temperature, dim=-1)`.",
+           "-(targets * log_p).sum(dim=-1).mean(), with targets detached."],
+    minutes=10,
+)  # fmt: skip
+
+
+def exact(t: float, s: list[float]) -> float:
+    """In fractions: how many times the common step one after the other takes."""
+    teacher, own = Fraction(t), [Fraction(x) for x in s]
+    return float(sum(teacher + x for x in own) / (teacher + sum(own)))
+
+
+saving = Exercise(
+    "09.2",
+    cases=lambda seed: [(9.0 + seed, [1.0, 2.0]), (4.0, [0.5, 1.5 + seed, 2.0])],
+    right=exact,
+    mistakes=[
+        Mistake("half of it: these are the seconds of one after the other. Divide by those of the common step.",
+                lambda t, s: len(s) * t + sum(s), half_finished=True),
+        Mistake("you divided the other way round: how many times *longer* is asked for.", lambda t, s: 1 / exact(t, s)),
+        Mistake("you counted the students' parts as saved too; each has to do its own.",
+                lambda t, s: (len(s) * t + sum(s)) / (t + max(s))),
+        Mistake("you counted the teacher once on both sides: one after the other, it runs for each student.", lambda t, s: 1.0),
+        Mistake("you left the students' own parts out: they take time in both.", lambda t, s: float(len(s))),
+    ],
+    hints=["Write down both sums of section 3 for n students.", "One after the other: len(students) * teacher + sum(students).",
+           "… over teacher + sum(students)"],
+)  # fmt: skip
+
+matching_size = Exercise(
+    "09.3",
+    cases=lambda seed: [(64, 8, 32), (224 + 14 * seed, 14, 32), (96, 16, 4)],
+    right=lambda size, patch, stride: (size // patch) * stride,
+    mistakes=[
+        Mistake("half of it: this is the number of patches in a row. How many pixels does the student need for as many?",
+                lambda size, patch, stride: size // patch, half_finished=True),
+        Mistake("you gave the student the teacher's size: its grid would be another.", lambda size, patch, stride: size),
+        Mistake("patch and stride are the wrong way round.", lambda size, patch, stride: size // stride * patch),
+        Mistake("you multiplied by the stride and forgot to divide by the patch.", lambda size, patch, stride: size * stride),
+        Mistake("this counts the patches of the whole image; a side is asked for.",
+                lambda size, patch, stride: (size // patch) ** 2 * stride),
+    ],
+    hints=["How many patches has the teacher in a row?", "The student makes one place of `student_stride` pixels.",
+           "teacher_size // teacher_patch * student_stride"],
+)  # fmt: skip

@@ -1,0 +1,135 @@
+"""12 Your own photographs: pixels as a network wants them, a handful of labels, linear CKA."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lab.analysis import cka
+from notebooks.exercises import Exercise, Mistake, Symptom
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def picture(seed: int, rows: int, columns: int) -> np.ndarray:
+    return np.random.default_rng(seed + 120).integers(0, 256, (rows, columns, 3)).astype(np.uint8)
+
+
+def first(x: np.ndarray) -> np.ndarray:
+    return x.transpose(2, 0, 1)
+
+
+prepared = Exercise(
+    "12.1",
+    cases=lambda seed: [(picture(seed, 2, 3), MEAN, STD), (picture(seed + 1, 4, 4), (0.5, 0.4, 0.6), (0.5, 0.25, 0.2))],
+    right=lambda p, mean, std: np.stack([(p[:, :, c] / 255.0 - mean[c]) / std[c] for c in range(3)]),
+    mistakes=[
+        Mistake("half of it: shares from 0 to 1, channels first. Now take the mean away and divide by the deviation.",
+                lambda p, mean, std: first(p / 255.0), half_finished=True),
+        Mistake("channels are still last: networks want them first. Use transpose(2, 0, 1).",
+                lambda p, mean, std: (p / 255.0 - np.array(mean)) / np.array(std)),
+        Mistake("you forgot to divide by 255: mean and deviation are those of shares from 0 to 1.",
+                lambda p, mean, std: first((p.astype(float) - np.array(mean)) / np.array(std))),
+        Mistake("you divided before you took the mean away.",
+                lambda p, mean, std: first(p / 255.0 / np.array(std) - np.array(mean))),
+        Mistake("mean and deviation are exchanged.", lambda p, mean, std: first((p / 255.0 - np.array(std)) / np.array(mean))),
+        Mistake("red and blue are exchanged: OpenCV reads blue first, networks want red first.",
+                lambda p, mean, std: first((p[:, :, ::-1] / 255.0 - np.array(mean)) / np.array(std))),
+        Mistake("the axes are channels, columns, rows now; rows come before columns: transpose(2, 0, 1), not .T.",
+                lambda p, mean, std: ((p / 255.0 - np.array(mean)) / np.array(std)).T),
+        Mistake("you took the mean and the deviation of this picture; the network was trained with those that are given.",
+                lambda p, mean, std: first((p / 255.0 - (p / 255.0).mean((0, 1))) / (p / 255.0).std((0, 1)))),
+    ],
+    symptoms=[Symptom("your numbers are bytes: in bytes, a division rounds and a difference below 0 wraps around.",
+                      lambda found, *_: found.dtype == np.uint8)],
+    hints=["Three things, in this order: shares of 1, minus the mean, over the deviation; then the axes.",
+           "numpy lines the last axis (channels) up with `np.asarray(mean)` by itself.",
+           "((picture / 255 - mean) / std).transpose(2, 0, 1), with mean and std as arrays."],
+    minutes=10,
+)  # fmt: skip
+
+
+def those(labels: list[int], each: int) -> list[int]:
+    places = sorted(
+        place
+        for label in set(labels)
+        for place in [i for i, one in enumerate(labels) if one == label][:each]
+    )
+    return places
+
+
+def by_class(labels: list[int], each: int) -> list[int]:
+    return [
+        place
+        for label in sorted(set(labels))
+        for place in [i for i, one in enumerate(labels) if one == label][:each]
+    ]
+
+
+handful = Exercise(
+    "12.2",
+    cases=lambda seed: [([1, 0, 0, 2, 1, 0, 2, 1 + seed % 2, 2], 2), ([3, 3, 3, 0, 5, 0, 5, 3, 5, 5], 2 + seed % 2)],
+    right=those,
+    mistakes=[
+        Mistake("half of it: that is one image of each class; `each` of them are asked for.",
+                lambda labels, each: those(labels, 1), half_finished=True),
+        Mistake("you took the first images whatever their class: a class may then be missing altogether.",
+                lambda labels, each: list(range(each * len(set(labels))))),
+        Mistake("the right images, class after class; their positions are asked for in order.", by_class),
+        Mistake("these are the labels of the right images; their positions are asked for.",
+                lambda labels, each: [labels[i] for i in those(labels, each)]),
+        Mistake("you took the last ones of each class.",
+                lambda labels, each: sorted(len(labels) - 1 - i for i in those(labels[::-1], each))),
+        Mistake("one too many of each class: count before you take the next one.",
+                lambda labels, each: those(labels, each + 1)),
+    ],
+    hints=["Go through the labels once, and count for each class how many you have taken.",
+           "`taken = dict.fromkeys(labels, 0)` counts from 0 for every class there is.",
+           "for place, label in enumerate(labels): if taken[label] < each: keep place, and count it."],
+    minutes=10,
+)  # fmt: skip
+
+
+def features(seed: int, rows: int, columns: int) -> np.ndarray:
+    random = np.random.default_rng(seed + 123)
+    return random.normal(size=(rows, columns)) * random.uniform(0.5, 2, columns) + random.normal(
+        size=columns
+    )
+
+
+def cross(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.linalg.norm(y.T @ x))
+
+
+def plain(x: np.ndarray, y: np.ndarray) -> float:
+    return cross(x, y) ** 2 / (cross(x, x) * cross(y, y))
+
+
+def centred(x: np.ndarray) -> np.ndarray:
+    return x - x.mean(axis=0)
+
+
+alike = Exercise(
+    "12.3",
+    cases=lambda seed: [(features(seed, 5, 3), features(seed + 1, 5, 2)), (features(seed + 2, 8, 2), features(seed + 3, 8, 4))],
+    right=cka.linear,
+    mistakes=[
+        Mistake("half of it: this is the numerator. Divide by the norms of each with itself.",
+                lambda x, y: cross(centred(x), centred(y)) ** 2, half_finished=True),
+        Mistake("you did not take the mean of each column away: a mean that all rows share then passes for likeness.", plain),
+        Mistake("you took the mean over features of each row; it is the mean over rows of each feature.",
+                lambda x, y: plain(x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True))),
+        Mistake("the numerator is the *square* of the norm.",
+                lambda x, y: cross(centred(x), centred(y)) / (cross(centred(x), centred(x)) * cross(centred(y), centred(y)))),
+        Mistake("you divided by the squares of the norms; the numerator is squared, the others are not.",
+                lambda x, y: cross(centred(x), centred(y)) ** 2
+                / (cross(centred(x), centred(x)) * cross(centred(y), centred(y))) ** 2),
+        Mistake("you divided by the norms of the features, not of the features with themselves (xᵀx).",
+                lambda x, y: cross(centred(x), centred(y)) ** 2
+                / (np.linalg.norm(centred(x)) * np.linalg.norm(centred(y)))),
+    ],
+    symptoms=[Symptom("CKA is a number from 0 to 1; yours is outside.", lambda found, *_: not 0 <= float(found) <= 1)],
+    hints=["First take the mean of every column away, in both.",
+           "np.linalg.norm(matrix) is the root of the sum of all squares.",
+           "norm(y.T @ x)**2 / (norm(x.T @ x) * norm(y.T @ y))"],
+    minutes=10,
+)  # fmt: skip
