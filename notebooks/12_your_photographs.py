@@ -28,16 +28,7 @@ from dino_core.model.convert import convert
 from dino_core.probes import tokens_of
 from lab.analysis import cka, pca, similarity
 from notebooks.checks import n12 as check
-from notebooks.course import (
-    gallery,
-    home,
-    live_run,
-    look,
-    predict,
-    reveal,
-    scaled,
-    show,
-)
+from notebooks.course import gallery, home, live_run, look, predict, reveal, scaled, show
 from notebooks.solutions import n12 as solution
 from notebooks.views import figure
 
@@ -327,12 +318,14 @@ found = {
     name: np.array([[accuracy(x, each, seed) for seed in range(draws)] for each in counts])
     for name, x in features.items()
 }
+chance = float(images.labels.bincount().max() / len(images.labels))
+
+# %%
 shown, axes = figure()
 for name, values in found.items():
     axes.errorbar(
         counts, 100 * values.mean(1), yerr=100 * values.std(1), marker="o", capsize=3, label=name
     )
-chance = float(images.labels.bincount().max() / len(images.labels))
 axes.axhline(100 * chance, color="grey", linestyle=":", label="always the commonest")
 axes.set(
     title="With a handful of labels",
@@ -341,12 +334,14 @@ axes.set(
     ylim=(0, 100),
     xticks=counts,
 )
-axes.legend(fontsize=8)
+axes.legend(fontsize=8, loc="upper left", ncols=3)
 look(
     shown,
     "nearest neighbours with few known images; bars are one standard deviation over which images are known.",
     "whether the trained network stays above raw pixels by more than its bar, and how far above its own untrained self.",
 )
+
+# %%
 ours = 100 * found["recorded"][1].mean()
 reveal(
     "12.b",
@@ -444,7 +439,8 @@ reveal(
 )
 
 # %% [markdown]
-# A high CKA between two trained networks is a finding only as far as it exceeds what an untrained one reaches. And it says *alike*, not *good*.
+# A high CKA between two trained networks is a finding only as far as it exceeds what an untrained one reaches: on the drawn scenes the two trained ones have 0.48, and one of them 0.61 with a network that
+# never learnt. And it says *alike*, not *good*.
 #
 # ## 7. Go on training, on your images
 #

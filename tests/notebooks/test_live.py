@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from dino_core.errors import RunError
-from notebooks.live import LiveRun, fork, live_run, options, stop
+from notebooks import live as living
+from notebooks.course import gallery
+from notebooks.live import QUICK_STUDENTS, LiveRun, distil, fork, live_run, options, stop
 
 pytestmark = pytest.mark.slow
 
@@ -57,3 +61,29 @@ def test_options_are_words_of_the_command_line():
 
 def test_a_run_that_never_began_is_said_to_be_starting(quick):
     assert str(LiveRun(quick / "runs" / "nothing")) == "nothing: starting, step -1"
+
+
+def test_students_are_begun_together_and_then_gone_on_with(quick, monkeypatch):
+    """The words of the command line; that they distil is what executing notebook 09 shows."""
+    begun = []
+    monkeypatch.setattr(living, "_begin", lambda folder, words, seconds, lives: begun.append((folder, words, lives)))
+    students = distil(gallery(), ["tiny_student", "tiny_convnext"], steps=4)
+    folder, words, lives = begun[0]
+    assert [live.path for live in lives] == [folder / "tiny_student", folder / "tiny_convnext"]
+    assert list(students.values()) == lives
+    assert words[:5] == ["distill", "--teacher", str(gallery().path), "--students", "tiny_student"]
+    assert words[words.index("--out") + 1] == str(folder)
+    assert words[-2:] == ["--steps", "4"]
+    assert not {"crops.global_size", "backbone.dim", "head.prototypes"} & set(QUICK_STUDENTS)
+    assert all(live.log == folder.with_name("students.log") for live in lives)  # a folder of students begins empty
+
+    folder.mkdir(parents=True)
+    (folder / living.DISTILLATION).write_text(json.dumps({}))
+    distil(gallery(), ["tiny_student", "tiny_convnext"], steps=4)
+    assert begun[1][1] == ["resume", str(folder)]
+
+
+def test_a_folder_of_students_is_known_by_the_file_that_distilling_writes():
+    from dino_core.distillation import students
+
+    assert living.DISTILLATION == students.DISTILLATION
