@@ -247,7 +247,8 @@ assert solution.matching_size(48, 8, 32) == convnext.config.crops.global_size
 # ## 7. Two students, live
 #
 # `distil` runs `dino-lab distill --teacher RUN --students tiny_student tiny_convnext` as a process of its own. Each student's run is a run like any other. The ConvNeXt has
-# sixteen times as many pixels to look at, so it takes most of the time.
+# sixteen times as many pixels to look at, so it takes most of the time. 60 steps of 8 images are half a minute on one core that is free, and show how it begins; set `STEPS = 600` and
+# `batch_size=32` for a quarter of an hour or more that shows where it leads.
 
 # %%
 predict(
@@ -257,14 +258,17 @@ predict(
 )
 
 # %%
+STEPS = scaled(60, quick=4)
 live = distil(
     run,
     ["tiny_student", "tiny_convnext"],
-    steps=scaled(120, quick=4),
+    name=f"students_{STEPS}",
+    steps=STEPS,
+    batch_size=scaled(8, quick=4),
     machine__threads=1,
-    evaluation__every=scaled(60, quick=0),
-    evaluation__train_images=scaled(600, quick=40),
-    evaluation__test_images=scaled(300, quick=20),
+    evaluation__every=0,
+    evaluation__train_images=scaled(200, quick=40),
+    evaluation__test_images=scaled(100, quick=20),
 )
 live
 
@@ -314,7 +318,7 @@ reveal(
 )
 if not QUICK:
     for table in tables.values():
-        assert table["kl"].dropna().iloc[-3:].mean() < table["kl"].dropna().iloc[0] / 2
+        assert table["kl"].dropna().iloc[-3:].mean() < 0.8 * table["kl"].dropna().iloc[0]
 
 # %% [markdown]
 # Where the seconds went, from the students' own logs (milliseconds a step). The teacher's pass stands in both and happened once:
@@ -380,13 +384,13 @@ for place, column, title in (
 axes[1].set_yticklabels([])
 look(
     drawn,
-    "both students before and after, their teacher, and what needs no learning; 600 + 300 images, so that differences below 5 points are chance.",
+    "both students before and after, their teacher, and what needs no learning; 200 + 100 images, so that differences of k-NN below 10 points are chance.",
     "how far each is from its own untrained start, and which of them has passed the grey bar.",
 )
 
 # %% [markdown]
-# A hundred steps show the direction, not the end. With `--steps 600`, stopped at 420, the ViT had 73 % and with 300 steps 65 %; the ConvNeXt 62 and 55 % (1000 + 400 images, LOG.md,
-# "students to their end"): so the ConvNeXt had not passed raw pixels by then, and we do not say that it does.
+# Half a minute shows that they *copy*; what the teacher knows about images they do not have yet, and we do not say that they do. With `tiny_student`'s own batch of 32, 300 steps gave k-NN of 65 % (ViT) and 55 % (ConvNeXt), and
+# 360 of 600 steps 73 and 62 %, against 64 % of raw pixels and 89 % of the teacher (1000 + 400 images; LOG.md, "students to their end"). So the ConvNeXt had not passed raw pixels by then.
 #
 # What a patch looks like to each of them, the teacher's way and the students':
 
