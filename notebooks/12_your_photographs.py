@@ -472,6 +472,7 @@ own = live_run(
 own
 
 # %%
+own.wait(step=scaled(20, quick=2))
 print(own)
 show("loss", run=own.run)
 
