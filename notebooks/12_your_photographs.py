@@ -44,7 +44,7 @@ torch.set_printoptions(precision=3, sci_mode=False)
 # what is found on them need not hold for photographs. Everything below runs the same.
 
 # %%
-PHOTOGRAPHS = ""  # such as "C:/Users/me/Pictures/holidays" or "~/Pictures/birds"
+PHOTOGRAPHS = ""  # such as "D:/pictures/holidays" or "~/Pictures/birds"
 
 
 # %%
