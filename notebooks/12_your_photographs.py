@@ -566,7 +566,7 @@ assert 'src="http' not in text
 #
 # ## Exercises
 #
-# **12.1** (10 minutes) A picture as a network wants it.
+# **12.1** (5 minutes) A picture as a network wants it.
 
 
 # %% exercise="12.1"
@@ -585,7 +585,7 @@ check.prepared(prepared, seed=1)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **12.2** (10 minutes) Which images are the known ones.
+# **12.2** (5 minutes) Which images are the known ones.
 
 
 # %% exercise="12.2"

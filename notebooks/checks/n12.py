@@ -44,7 +44,6 @@ prepared = Exercise(
     hints=["Three things, in this order: shares of 1, minus the mean, over the deviation; then the axes.",
            "numpy lines the last axis (channels) up with `np.asarray(mean)` by itself.",
            "((picture / 255 - mean) / std).transpose(2, 0, 1), with mean and std as arrays."],
-    minutes=10,
 )  # fmt: skip
 
 
@@ -85,7 +84,6 @@ handful = Exercise(
     hints=["Go through the labels once, and count for each class how many you have taken.",
            "`taken = dict.fromkeys(labels, 0)` counts from 0 for every class there is.",
            "for place, label in enumerate(labels): if taken[label] < each: keep place, and count it."],
-    minutes=10,
 )  # fmt: skip
 
 
