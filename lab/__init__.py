@@ -8,10 +8,10 @@ from typing import Any
 
 _HOMES = {
     "Run": "lab.run", "Probe": "lab.run", "runs": "lab.run", "show": "lab.widgets", "find": "lab.local", "answer": "lab.local",
-    "export": "lab.onefile", "film": "lab.films",
+    "offer": "lab.local", "export": "lab.onefile", "film": "lab.films",
 }  # fmt: skip
 
-__all__ = ["Probe", "Run", "analysis", "answer", "export", "film", "find", "runs", "show"]
+__all__ = ["Probe", "Run", "analysis", "answer", "export", "film", "find", "offer", "runs", "show"]
 
 
 def __getattr__(name: str) -> Any:

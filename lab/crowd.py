@@ -35,15 +35,18 @@ Seen = dict[str, np.ndarray]
 
 
 def checked(house: House, run: Run, count: int) -> None:
-    """Whether these images may be opened: those that are drawn, and those in folders that the lab was given."""
+    """Whether these images may be opened: those that are drawn, those in folders that the lab was given, and sets that torchvision
+    or Hugging Face keep in their own folders on this machine.  Nothing is downloaded (`dino_core.data.offline`)."""
     if count not in COUNTS:
         raise DataError(f"{count} images; expected one of {', '.join(map(str, COUNTS))} (0: the probe images).")
     source = run.config.data.source
-    if count == 0 or source == "shapes":
+    if count == 0 or source == "shapes" or source.startswith("torchvision:"):
         return
     given = [*house.shelf.folders, *getattr(house.more.get("sight"), "folders", [])]
-    folder = Path(source).expanduser()
-    if ":" in source or not folder.is_dir():
+    folder = Path(source.removeprefix("hf:")).expanduser()
+    if not folder.exists() and source.startswith("hf:"):
+        return
+    if not folder.is_dir():
         raise DataError(
             f"the images of this run ({source}) are not on this machine as a folder; the probe images can be shown."
         )
@@ -98,6 +101,21 @@ def seen(house: House, run: Run, step: int, count: int) -> Seen | Waiting:
         return _of_probe_answers(run, step)
     asked = question(run, step, count)
     return background(house).get(Path(asked["entry"]), asked)
+
+
+def losses(house: House, run: Run, step: int, count: int) -> tuple[int, Seen | Waiting]:
+    """Every image's own loss at the last checkpoint not after a step, and which that is (`lab.seeing.losses`)."""
+    at = stop_of(run, step, count or COUNTS[1])
+    folder = run.checkpoint_folder(at)
+    state = sorted((folder / "state").glob("*.distcp"))
+    files = (
+        folder / "teacher.safetensors",
+        run.path / "config.json",
+        run.path / "probes" / "images.safetensors",
+        *state,
+    )
+    entry = cache.entry("losses", cache.fingerprint(*files), count, at)
+    return at, background(house).get(entry, {"do": "losses", "run": str(run.path), "step": at, "count": count})
 
 
 def temperature(run: Run, step: int) -> float:

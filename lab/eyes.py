@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 from dino_core.errors import RunError
 from dino_core.model import Backbone, load_backbone
 from lab.analysis import attention, cka, rollout, similarity
+from lab.resumable import load_student
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 """Mean and deviation of colours, where a network does not say which it was trained with."""
@@ -67,9 +68,11 @@ class Eye:
 
 
 @lru_cache(maxsize=2)
-def opened(source: str, stamp: str) -> Eye:
-    """The network of a checkpoint folder, a file or a name; `stamp` says which version of the file."""
-    backbone = load_backbone(source)
+def opened(source: str, stamp: str, network: str = "teacher") -> Eye:
+    """The network of a checkpoint folder, a file or a name; `stamp` says which version of the file.
+
+    The `student` of a checkpoint is read from its training state (`lab.resumable`)."""
+    backbone = load_backbone(source) if network == "teacher" else _student(source)
     described = Path(source) / "model.json"
     if described.is_file():
         said = json.loads(described.read_text("utf-8"))
@@ -77,6 +80,13 @@ def opened(source: str, stamp: str) -> Eye:
     timm_says = getattr(getattr(backbone, "model", None), "pretrained_cfg", None) or {}
     mean, std = (tuple(timm_says.get(name) or usual) for name, usual in zip(("mean", "std"), IMAGENET, strict=True))
     return Eye(backbone, mean, std, USUAL)
+
+
+def _student(folder: str) -> Backbone:
+    network = load_student(Path(folder))
+    if network is None:
+        raise RunError("this checkpoint kept the teacher alone.")
+    return network.backbone
 
 
 class Listening(TorchFunctionMode):
@@ -219,7 +229,7 @@ def _about(eye: Eye, images: Tensor, grid: tuple[int, int]) -> dict[str, Any]:
 def look(question: dict[str, Any]) -> dict[str, Any]:
     """The worker's answer: `want` is `features` or `heads`; pixels come and tensors go as base64."""
     pixels = np.frombuffer(base64.b64decode(question["pixels"]), np.uint8).reshape(question["shape"])
-    eye = opened(question["source"], question["stamp"])
+    eye = opened(question["source"], question["stamp"], question.get("network", "teacher"))
     if question["want"] == "features":
         tensors, said = features(eye, pixels, question["size"])
     elif question["want"] == "layers":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import time
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ from lab.shelf import Shelf
 from lab.worker import Worker
 
 GALLERY = Path(__file__).parent / "gallery"
+LOOK = 0.2
+"""Seconds between looks at an answer that is still computed."""
 
 
 def find(run: str | Path | Run | None = None) -> Run:
@@ -37,10 +41,16 @@ def find(run: str | Path | Run | None = None) -> Run:
 
 
 def answer(run: str | Path | Run | None, path: str) -> Any:
-    """What a view is answered: `answer(run, "probe/500/attention?layer=-1")` → {name: array}, or what JSON holds."""
+    """What a view is answered: `answer(run, "probe/500/attention?layer=-1")` → {name: array}, or what JSON holds.
+
+    A path that does not begin at the run names it: `answer(run, "sight/images?images=probe:{run}")`.  What a worker still
+    computes is waited for."""
     from safetensors.numpy import load
 
-    made = make(f"run/{name_of(find(run))}/{path}")
+    name = name_of(find(run))
+    asked = path.replace("{run}", name) if "{run}" in path else f"run/{name}/{path}"
+    while isinstance(made := make(asked), dict) and "waiting" in made:
+        time.sleep(LOOK)
     return load(made) if isinstance(made, bytes) else made
 
 
@@ -50,6 +60,29 @@ def house() -> House:
     built = House(Shelf([]), Worker())
     atexit.register(built.worker.close)
     return built
+
+
+def offer(*, models: Sequence[str] = (), folders: Sequence[str | Path] = ()) -> dict[str, Any]:
+    """Networks and folders of images to choose from in notebooks and exports, beside runs: `offer(models=["dino.pth"])`.
+
+    Models are files as published, names of presets or timm, or `random:NAME`.  Gives what is offered now: models by their names
+    here, folders in the order in which `folder:0`, `folder:1` … name them.  DinoError for a folder that is not there."""
+    from lab import sight
+
+    about = sight.given(house())
+    if missing := [str(folder) for folder in folders if not Path(folder).is_dir()]:
+        raise RunError(f"there is no folder {missing[0]!r}. Give a folder of images.")
+    about.models |= sight.named(models) if models else {}
+    about.folders += [path for folder in folders if (path := Path(folder).resolve()) not in about.folders]
+    return sight.offered(house())
+
+
+def lend(other: House) -> None:
+    """From now on this process's own house knows the models and images of another, for an export of what that one shows."""
+    if other is not house():
+        from lab import sight
+
+        house().more["sight"] = sight.given(other)
 
 
 def name_of(run: Run) -> str:

@@ -63,6 +63,11 @@ def needs_plotly(views: Iterable[View]) -> bool:
     return any(DRAWS_CHARTS.search(module(view.module).source) for view in views)
 
 
+def look_through(views: Iterable[View]) -> bool:
+    """Whether any of them looks through any network at any images, and so needs the bar in which they are chosen."""
+    return any("sight" in module(view.module).imports for view in views)
+
+
 def version() -> str:
     """A name for the modules as they are now, so that a page that has them already needs none of them again."""
     text = "".join(module(file.stem).source for file in sorted(STATIC.glob("*.js")))

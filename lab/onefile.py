@@ -1,8 +1,10 @@
 """One self-contained HTML file of views of a run, which works from a USB stick: `lab.export("attention", run, "dino.html")`.
 
 The very modules of the page run in it; what they would ask a server is asked here and packed into the file.  A view's captions list
-its questions (`records`): paths with `{run}`, `{step}` (each stop), `{last}` (the newest of them), `{layer}`, `{image}`,
-`{controls}` (of a figure, every choice), `{name:this|that}` (each of these).  The file itself forbids the browser to ask anyone."""
+its questions (`records`): paths with `{run}`, `{step}` (each stop), `{last}` (the newest of them), `{checkpoint}` (those that the
+stops lead to), `{source}` (each network: the run's teacher and student at each stop, and models), `{layer}`, `{image}`, `{probe}`
+(each probe image), `{controls}` (of a figure, every choice), `{name:this|that}` (each of these).  What takes a worker a while is
+waited for.  The file itself forbids the browser to ask anyone."""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ import html
 import itertools
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -24,7 +27,7 @@ import numpy as np
 from dino_core.errors import DinoError, RunError
 from lab import modules
 from lab.analysis import curves
-from lab.local import find, make, name_of
+from lab.local import LOOK, find, make, name_of
 from lab.run import Run
 from lab.views import EVERYWHERE, PAGES, STATIC, View, catalogue, rows
 
@@ -36,6 +39,8 @@ POLICY = (
 )
 COMBINATIONS = 24
 """Settings of one figure that are recorded at most."""
+PATIENCE = 900.0
+"""Seconds that are waited for answers which a worker is still computing, all of one file together."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,45 @@ class Exported:
         return f"{self.file}: {self.size / 2**20:.1f} MiB, {self.answers} answers. {self.limits}"
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What of a run is recorded."""
+
+    run: Run
+    stops: list[int]
+    """Of its clock."""
+    layers: Sequence[int] = (-1,)
+    images: Sequence[int] = (0,)
+    models: Sequence[str] = ()
+    """Networks beside the run's, by the names this process gave them (`lab.offer`)."""
+    pictures: str | None = None
+    """Images beside the probe images: `folder:0` of those offered, or `data`, some of the data set."""
+    patience: float = PATIENCE
+
+    def shown(self) -> list[str]:
+        """Images, as `lab.sight` names them."""
+        name = name_of(self.run)
+        other = f"data:{name}" if self.pictures == "data" else self.pictures
+        return [f"probe:{name}", *([other] if other else [])]
+
+    def choices(self) -> dict[str, list[str]]:
+        """What each hole of a question stands for."""
+        checkpoints = [max((at for at in self.run.checkpoints if at <= stop), default=None) for stop in self.stops]
+        name = name_of(self.run)
+        networks = [f"run:{name}:{stop}:{network}" for stop in self.stops for network in ("teacher", "student")]
+        return {
+            "run": [name],
+            "step": [str(step) for step in self.stops],
+            "last": [str(step) for step in self.stops[-1:]],
+            "checkpoint": [str(step) for step in dict.fromkeys(checkpoints) if step is not None],
+            "source": [quote(text, safe=":") for text in (*networks, *(f"model:{model}" for model in self.models))],
+            "layer": [str(layer) for layer in self.layers],
+            "image": [str(image) for image in self.images],
+            "probe": [str(image) for image in range(len(self.run.probe_images.images) if self.stops else 0)],
+            "images": [quote(text, safe=":") for text in self.shown()],
+        }
+
+
 def export(
     views: str | Sequence[str],
     run: str | Path | Run | None,
@@ -61,14 +105,22 @@ def export(
     steps: Sequence[int] | None = None,
     layers: Sequence[int] = (-1,),
     images: Sequence[int] | None = None,
+    models: Sequence[str] = (),
+    pictures: str | None = None,
+    overlay: str | Path | Run | None = None,
+    patience: float = PATIENCE,
     **state: Any,
 ) -> Exported:
     """Write views of a run into one HTML file that needs no server, no network, and no Python.
 
     `steps` are the stops of its clock (by default 12 spread by ratio), `layers` and `images` what else is recorded where a view
-    asks for each by itself (the last layer, and the image it begins with); `state` is where the reader begins (step=500, image=2).
-    Gives the size and what is not in it."""
-    text, answers, limits = document(views, run, steps=steps, layers=layers, images=images, **state)
+    asks for each by itself (the last layer, and the image it begins with), `models` and `pictures` further networks and images
+    (`lab.offer`; `folder:0`), `overlay` a second run laid over this one; `state` is where the reader begins (step=500, image=2).
+    Answers that a worker still computes are waited for, up to `patience` seconds.  Gives the size and what is not in it."""
+    text, answers, limits = document(
+        views, run, steps=steps, layers=layers, images=images, models=models, pictures=pictures, overlay=overlay,
+        patience=patience, **state,
+    )  # fmt: skip
     target = Path(file)
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(text, "utf-8")
@@ -82,17 +134,25 @@ def document(
     steps: Sequence[int] | None = None,
     layers: Sequence[int] = (-1,),
     images: Sequence[int] | None = None,
+    models: Sequence[str] = (),
+    pictures: str | None = None,
+    overlay: str | Path | Run | None = None,
+    patience: float = PATIENCE,
     **state: Any,
 ) -> tuple[str, int, str]:
     """The text of that file, how many answers are in it, and its limits."""
     shown, source = modules.known(views), find(run)
-    stops = _stops(source, steps)
-    limits = _limits(source, stops, layers)
-    answered = dict(recorded(shown, source, stops, layers, images or (int(state.get("image", 0)),)))
+    picked = tuple(images) if images else (int(state.get("image", 0)),)
+    wanted = [Wanted(source, _stops(source, steps), layers, picked, models, pictures, patience)]
+    if overlay is not None:
+        other = find(overlay)
+        wanted.append(Wanted(other, _stops(other, None), layers, picked, (), None, patience))
+    limits = _limits(wanted[0])
+    answered = dict(recorded(shown, *wanted))
     placed = [view for view in shown if view.page != EVERYWHERE]
-    frame = [catalogue()[name] for name in ("pages", "transport")]
-    order = [view for view in frame if view.name != "pages" or len({view.page for view in placed}) > 1] + placed
+    order = _framed(placed)
     given = {"run": name_of(source), "page": placed[0].page if placed else PAGES[0].name, **state}
+    given |= {"overlay": None if overlay is None else name_of(find(overlay)), "images": pictures}
     start = {
         "views": [asdict(view) for view in order], "pages": _pages(placed), "about": {"limits": limits}, "icon": modules.picture(),
         "state": {key: value for key, value in given.items() if value is not None},
@@ -108,59 +168,73 @@ def document(
     return _page(source, placed, order, scripts, start, parts, limits), len(answered), limits
 
 
-def recorded(
-    views: Iterable[View],
-    run: Run,
-    stops: Sequence[int],
-    layers: Sequence[int] = (-1,),
-    images: Sequence[int] | None = None,
-) -> Iterator[tuple[str, Any]]:
+def _framed(placed: list[View]) -> list[View]:
+    """Views in their order, with what stands around them: pages where there are several, the bar of networks where one is looked
+    through, the clock."""
+    several, through = len({view.page for view in placed}) > 1, modules.look_through(placed)
+    frame = [("pages", several), ("sources", through), ("transport", True)]
+    return [catalogue()[name] for name, there in frame if there] + placed
+
+
+def recorded(views: Iterable[View], *runs: Wanted) -> Iterator[tuple[str, Any]]:
     """All answers that these views ask for, by their path; what can't be answered is left out, and the view says so."""
-    name = name_of(run)
-    listing = next(row for row in make("runs")["runs"] if row["id"] == name)
-    yield "runs", {"runs": [{**listing, "status": _still(listing["status"])}], "folders": []}
-    news = make(f"run/{name}/since?cursor=")
-    news["head"] = {**news["head"], "probes": list(stops), "status": _still(news["head"]["status"])}
-    yield f"run/{name}/since?cursor=", news
-    wanted = list(views)
+    wanted, names = list(views), [name_of(one.run) for one in runs]
+    rows = [next(row for row in make("runs")["runs"] if row["id"] == name) for name in names]
+    yield "runs", {"runs": [{**row, "status": _still(row["status"])} for row in rows], "folders": []}
     yield "views", {"pages": _pages(wanted), "views": {view.name: asdict(view) for view in wanted}}
-    done: set[str] = set()
-    for view in wanted:
+    students = any("student.patches" in one.run.probe(stop) for one in runs for stop in one.stops)
+    yield "sight", {"models": list(runs[0].models), "folders": [], "takes": False, "students": students}
+    for one, name in zip(runs, names, strict=True):
+        news = make(f"run/{name}/since?cursor=")
+        head = news["head"]
+        kept = [step for step in head["checkpoints"] if str(step) in one.choices()["checkpoint"]]
+        news["head"] = {**head, "probes": list(one.stops), "checkpoints": kept, "status": _still(head["status"])}
+        yield f"run/{name}/since?cursor=", news
+        yield from _asked(wanted, one)
+    for name, other in itertools.permutations(names, 2):
+        yield f"run/{name}/compare/{other}", make(f"run/{name}/compare/{other}")
+
+
+def _asked(views: Iterable[View], wanted: Wanted) -> Iterator[tuple[str, Any]]:
+    """What views ask about one run, each question once."""
+    choices, until, done = wanted.choices(), time.monotonic() + wanted.patience, set[str]()
+    for view in views:
         for template in view.records:
-            for path in paths(template, view, name, stops, layers, images or (0,)):
+            for path in paths(template, view, choices):
                 if path in done:
                     continue
                 done.add(path)
                 try:
-                    content = make(path)
+                    content = _waited(path, until)
                 except (DinoError, OSError, KeyError, ValueError):
                     continue
                 if content is not None:
                     yield path, content
 
 
-def paths(
-    template: str, view: View, run: str, stops: Sequence[int], layers: Iterable[int], images: Iterable[int]
-) -> Iterator[str]:
-    """The questions that a template stands for."""
-    choices: dict[str, list[str]] = {
-        "run": [run],
-        "step": [str(step) for step in stops],
-        "last": [str(stops[-1])] if stops else [],
-        "layer": [str(layer) for layer in layers],
-        "image": [str(image) for image in images],
-        "controls": [quote(json.dumps(c, separators=(",", ":"), ensure_ascii=False), safe="") for c in settings(view)],
-    }
+def _waited(path: str, until: float) -> Any:
+    """The answer to a path; None where it is not there in time."""
+    while isinstance(content := make(path), dict) and "waiting" in content:
+        if time.monotonic() > until:
+            return None
+        time.sleep(LOOK)
+    return content
+
+
+def paths(template: str, view: View, choices: dict[str, list[str]]) -> Iterator[str]:
+    """The questions that a template stands for; `choices` say what its holes stand for (`Wanted.choices`)."""
+    figures = [quote(json.dumps(c, separators=(",", ":"), ensure_ascii=False), safe="") for c in settings(view)]
+    known = {**choices, "controls": figures}
     holes = re.findall(r"\{(\w+)(?::([^}]*))?\}", template)
     for key, those in holes:
         if those:
-            choices[key] = those.split("|")
-        elif key not in choices:
+            known[key] = those.split("|")
+        elif key not in known:
             raise ValueError(f"{view.name} records {template!r}; of {{{key}}} nobody knows what it stands for.")
     used = list(dict.fromkeys(key for key, _ in holes))
-    for combination in itertools.product(*(choices[key] for key in used)):
+    for combination in itertools.product(*(known[key] for key in used)):
         path = template
-        for key, value in zip(used, combination):
+        for key, value in zip(used, combination, strict=True):
             path = re.sub(rf"\{{{key}(?::[^}}]*)?\}}", value.replace("\\", r"\\"), path)
         yield path
 
@@ -194,13 +268,16 @@ def _stops(run: Run, steps: Sequence[int] | None) -> list[int]:
     return sorted(set(steps))
 
 
-def _limits(run: Run, stops: Sequence[int], layers: Sequence[int]) -> str:
-    left = len(run.probes) - len(stops)
-    shown = (
-        f"It holds {len(stops)} of {len(run.probes)} checkpoints" if left else f"It holds all {len(stops)} checkpoints"
+def _limits(wanted: Wanted) -> str:
+    probes, stops, layers = wanted.run.probes, wanted.stops, tuple(wanted.layers)
+    shown = f"all {len(stops)}" if len(stops) == len(probes) else f"{len(stops)} of {len(probes)}"
+    depth = "the last layer" if layers == (-1,) else f"layers {', '.join(map(str, layers))}"
+    numbers = ", ".join(str(image + 1) for image in wanted.images)
+    which = f"image {numbers}" if len(wanted.images) == 1 else f"images {numbers}"
+    return (
+        f"It holds {shown} checkpoints and, where a view asks for one, {depth} and {which}; "
+        "what needs a network to run is in the lab itself."
     )
-    depth = "the last layer" if tuple(layers) == (-1,) else f"layers {', '.join(map(str, layers))}"
-    return f"{shown} and, where a view asks for one, {depth}; what needs a network to run is in the lab itself."
 
 
 def _still(status: str) -> str:

@@ -12,16 +12,25 @@ import numpy as np
 import torch
 from PIL import Image
 
+from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import open_source
+from dino_core.data.views import Decoded
+from dino_core.errors import DataError
 from dino_core.evaluation.images import LabelledImages, normalised, read_images
 from dino_core.model.teacher import load_teacher
+from dino_core.objective.targets import sinkhorn
+from dino_core.objective.terms import cross_view
+from dino_core.schedules import Schedule
 from lab import background, cache
 from lab.analysis import prototypes
 from lab.crowd import PATCHES, THUMBNAIL, TOP
+from lab.resumable import load_student
 from lab.run import Run
 
 CHUNK = 16
 """Images in one forward pass."""
+BATCH = 48
+"""Images that a loss is computed over at once."""
 MOST_COMPARED = 4096
 """Prototypes that are all compared with each other; of more, those that some image of the crowd names."""
 
@@ -44,6 +53,21 @@ def pictures(question: dict[str, Any]) -> dict[str, Any]:
         for image in read.images.permute(0, 2, 3, 1).numpy()
     ]
     cache.store(entry, {"images": np.stack(small), "labels": read.labels.numpy().astype(np.int32)})
+    return {}
+
+
+def dataset(question: dict[str, Any]) -> dict[str, Any]:
+    """Some images as they are, with labels, and masks where the data have them."""
+    read = images_of(question["run"], question["count"])
+    if not len(read.images):
+        raise DataError("none of the images of this run's data set can be read.")
+    kept = {
+        "images": read.images.permute(0, 2, 3, 1).contiguous().numpy(),
+        "labels": read.labels.numpy().astype(np.int32),
+    }
+    if read.masks is not None:
+        kept["masks"] = read.masks.numpy().astype(np.uint8)
+    cache.store(Path(question["entry"]), kept)
     return {}
 
 
@@ -71,6 +95,49 @@ def crowd(question: dict[str, Any]) -> dict[str, Any]:
     directions = network.head.prototypes.directions.detach().float().numpy()
     cache.store(entry, {**whole, **_duplicates(directions, whole["top"]), "grid": np.array(seen.grid, np.int32)})
     return {}
+
+
+@torch.inference_mode()
+def losses(question: dict[str, Any]) -> dict[str, Any]:
+    """Every image's own loss at a checkpoint, from crops of its own: `loss` (M), and `student` 1 where the student was kept.
+
+    Crops, targets and pairs are those of a training step; the teacher stands in for a student that was not kept.  Sinkhorn-Knopp
+    balances over `BATCH` images at a time, as a step does over its batch."""
+    entry, run = Path(question["entry"]), Run(question["run"])
+    background.tell(entry, 0.0, "reading images")
+    step, config = question["step"], run.config.phase(run.config.phase_before(question["step"]))
+    folder = run.checkpoint_folder(step)
+    teacher = load_teacher(folder)
+    kept = load_student(folder)
+    cropped, generator = MultiCrop(config.crops), torch.Generator().manual_seed(0)
+    now = Schedule(config).at(max(config.start, min(step, (config.steps or 1) - 1)))
+    images = _shown(run, question["count"])
+    found: list[torch.Tensor] = []
+    for chunk in images.split(BATCH):
+        size = len(chunk)
+        sizes = torch.tensor(chunk.shape[2:]).repeat(size, 1)
+        views = cropped(Decoded(chunk, sizes, torch.full((size,), -1), torch.arange(size)), generator)
+        said = teacher([views.globals], patches=False).logits.float()  # T B K
+        ours = (kept or teacher)([part for part in (views.globals, views.locals) if len(part)], patches=False).logits
+        targets = _targets(said, folder, config.objective.centering, now.teacher_temperature)
+        found += [cross_view(ours[:, i : i + 1], targets[:, i : i + 1], now.student_temperature) for i in range(size)]
+        background.tell(entry, len(found) / len(images), f"loss of image {len(found)} of {len(images)}")
+    loss = torch.stack(found).float().numpy()
+    cache.store(entry, {"loss": loss, "student": np.array([kept is not None], np.int32)})
+    return {}
+
+
+def _shown(run: Run, count: int) -> torch.Tensor:
+    return images_of(str(run.path), count).images if count else torch.from_numpy(run.probe_images.images.copy())
+
+
+def _targets(logits: torch.Tensor, folder: Path, way: str, temperature: float) -> torch.Tensor:
+    """The teacher's logits (T B K) as the objective makes targets of them."""
+    if way == "sinkhorn":
+        return sinkhorn(logits.flatten(0, 1), temperature).unflatten(0, logits.shape[:2])
+    centre = _centres(folder).get("centre") if way == "centre" else None
+    shift = 0.0 if centre is None else torch.from_numpy(np.asarray(centre, np.float32))
+    return ((logits - shift) / temperature).softmax(-1)
 
 
 def told(

@@ -1,7 +1,8 @@
 """What any network sees in any images.
 
 A *source* is a network: `run:ID:STEP:teacher`, `run:ID:STEP:student`, or `model:NAME` of those the lab was given.  *Images* are
-`probe:ID` (a run's), `folder:K` (of those the lab was given) or `set:HASH` (handed in).  What a run stored at its probes is read;
+`probe:ID` (a run's), `data:ID` (some of the data it is trained on), `folder:K` (of those the lab was given) or `set:HASH` (handed
+in).  What a run stored at its probes is read;
 the rest is computed by the worker and kept: in the cache on disk, or, of images handed in, in memory alone.  No torch here."""
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from safetensors.numpy import load as read_tensors
 
 from dino_core.errors import DataError, DinoError, RunError
-from lab import cache, pictures
+from lab import cache, crowd, pictures
 from lab.analysis import similarity
 from lab.answers import House, stamp
 from lab.pictures import Pictures, Sets
@@ -27,6 +28,8 @@ from lab.run import Network, Probe, Run
 
 FLOOR = "random:dino_vits16"
 """Offered where no model was given: what an untrained network of a usual size sees."""
+OF_DATA = 24
+"""Images of a data set that are looked at one by one."""
 REMEMBERED = 96 * 2**20
 """Bytes of answers about images handed in."""
 Answer = dict[str, np.ndarray]
@@ -111,7 +114,7 @@ class Source:
         """A name for the weights, the same wherever they are copied."""
         if not self.files:
             return self.where
-        return _fingerprint(self.files, stamp(*self.files))
+        return f"{_fingerprint(self.files, stamp(*self.files))} {self.network}"
 
 
 @lru_cache(maxsize=256)
@@ -137,11 +140,22 @@ def source(house: House, text: str) -> Source:
     if network == "teacher" and step in run.checkpoints:
         folder = run.checkpoint_folder(step)
         return Source(text, str(folder), (folder / "teacher.safetensors", folder / "model.json"), probe, run, network)
+    if network == "student" and (files := _state(run, step)):
+        return Source(text, str(run.checkpoint_folder(step)), files, probe, run, network)
     if probe is None:
         raise RunError(f"the run has neither a checkpoint nor a probe at step {step}.")
     if f"{network}.patches" not in probe:
         raise RunError(f"the probe of step {step} did not keep the {network}.")
     return Source(text, "", (), probe, run, network)
+
+
+def _state(run: Run, step: int) -> tuple[Path, ...]:
+    """The files that hold the student of a checkpoint; none where only the teacher was kept."""
+    if step not in run.checkpoints:
+        return ()
+    state = run.checkpoint_folder(step) / "state"
+    files = sorted(state.glob("*.distcp")) if (state / ".metadata").is_file() else []
+    return (state / ".metadata", state.parent / "model.json", *files) if files else ()
 
 
 # ---- images
@@ -175,7 +189,27 @@ def shown(house: House, text: str) -> Shown:
         run = house.shelf.run(rest)
         file = run.path / "probes" / "images.safetensors"
         return Shown(text, f"{rest} {stamp(file)}", lambda: _probe_images(run, stamp(file)), run=rest)
-    raise DataError(f"{text[:60]!r} are no images; expected probe:RUN, folder:NUMBER or set:HASH.")
+    if kind == "data":
+        run = house.shelf.run(rest)
+        crowd.checked(house, run, crowd.COUNTS[1])
+        file = run.path / "probes" / "images.safetensors"
+        return Shown(text, f"data {rest} {stamp(file, run.path / 'config.json')}", lambda: _of_data(house, run))
+    raise DataError(f"{text[:60]!r} are no images; expected probe:RUN, data:RUN, folder:NUMBER or set:HASH.")
+
+
+def _of_data(house: House, run: Run) -> Pictures:
+    """Some images of the data set that a run is trained on, at the size of its probes; read by the worker, and kept."""
+    print_ = cache.fingerprint(run.path / "config.json", run.path / "probes" / "images.safetensors")
+    entry = cache.entry("dataset", print_, OF_DATA)
+    known = cache.load(entry)
+    if known is None:
+        house.worker.ask({"do": "dataset", "run": str(run.path), "count": OF_DATA, "entry": str(entry)})
+        known = cache.load(entry)
+    if known is None:
+        raise RunError(f"images were read, but {entry.parent} could not keep them: is the disk full?")
+    masks, images = known.get("masks"), known["images"]
+    names = tuple(f"image {i} of the data" for i in range(1, len(images) + 1))
+    return Pictures(images, names, None if masks is None else masks > 0, tuple(map(int, known["labels"])))
 
 
 @lru_cache(maxsize=4)
@@ -281,7 +315,7 @@ def _computed(house: House, network: Source, images: Shown, want: str, **asked: 
     known = _kept(house, images, name)
     if known is None:
         answer = house.worker.ask({
-            "do": "look", "want": want, "source": network.where, "stamp": network.stamp, **asked,
+            "do": "look", "want": want, "source": network.where, "stamp": network.stamp, "network": network.network, **asked,
             "shape": list(pixels.shape), "pixels": base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode("ascii"),
         })  # fmt: skip
         known = _parsed(base64.b64decode(answer["tensors"]))

@@ -41,14 +41,17 @@ def show(
     step: int | None = None,
     *,
     height: int | None = None,
+    overlay: str | Path | Run | None = None,
     **state: Any,
 ) -> Widget:
     """A view, or several below one another, in a notebook cell.
 
     `run` is a folder, a `Run`, or a name (`find`); without one it is the newest below ./runs, else a recorded one.  `step` and
     `state` (image, patch, layer, whatever the view keeps in a link) are where it begins: `show("attention", run, step=500,
-    image=2)`.  A `height` in pixels lets a long view scroll."""
-    return Widget(modules.known(view), find(run), {**state, **({} if step is None else {"step": step})}, height)
+    image=2)`.  A second run can be laid over it (`overlay`).  A `height` in pixels lets a long view scroll."""
+    given = {"step": step, "overlay": None if overlay is None else name_of(find(overlay))}
+    begins = {**state, **{key: value for key, value in given.items() if value is not None}}
+    return Widget(modules.known(view), find(run), begins, height)
 
 
 @cache
@@ -76,7 +79,7 @@ class Widget(anywidget.AnyWidget):
     _icon = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, views: list[View], run: Run, state: dict[str, Any], height: int | None = None) -> None:
-        shown = views + [catalogue()["transport"]] * any("{step}" in asked for view in views for asked in view.records)
+        shown = _framed(views)
         self._esm = _script()
         self.run, self.views = run, views
         super().__init__(
@@ -148,6 +151,14 @@ class Widget(anywidget.AnyWidget):
             return None if name is None else stills.png(name, self.run, self.step, **_without_step(self.state))
         except (DinoError, OSError, ValueError, ImportError):
             return None
+
+
+def _framed(views: list[View]) -> list[View]:
+    """Views with the bar of networks above, where one is looked through, and with the clock below, where it moves them."""
+    moved = any(hole in asked for view in views for asked in view.records for hole in ("{step}", "{source}"))
+    above = [catalogue()["sources"]] if modules.look_through(views) else []
+    below = [catalogue()["transport"]] if moved else []
+    return [view for view in above if view not in views] + views + [view for view in below if view not in views]
 
 
 def _without_step(state: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from dino_core.data.offline import OFFLINE
 from dino_core.errors import DinoError, RunError
 from dino_core.rundir.schema import PROBE_IMAGES
 from lab import cache
@@ -90,7 +91,10 @@ class Worker:
     def _living(self) -> subprocess.Popen[str]:
         if self._process is None or self._process.poll() is not None:
             self._end()
-            environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
+            environment = {
+                **os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1",
+                "HF_DATASETS_OFFLINE": "1", OFFLINE: "1",
+            }  # fmt: skip
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "lab.worker", str(self.idle)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment,
@@ -163,7 +167,9 @@ DOES = {
     "look": "lab.eyes:look",
     "stages": "lab.stages:computed",
     "pictures": "lab.seeing:pictures",
+    "dataset": "lab.seeing:dataset",
     "crowd": "lab.seeing:crowd",
+    "losses": "lab.seeing:losses",
     "layout": "lab.layouts:layout",
 }
 """What may be asked for, and the function that answers: question in, answer out, both of them JSON."""

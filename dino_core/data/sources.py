@@ -23,6 +23,7 @@ from PIL import Image
 
 from dino_core.config import Data, Shapes
 from dino_core.data.decoding import EXTENSIONS, ImageError, decode, decode_mask, to_rgb
+from dino_core.data.offline import offline
 from dino_core.data.shapes import CLASSES, draw_scene
 from dino_core.errors import DataError
 
@@ -272,7 +273,7 @@ class TorchvisionSource:
 
 
 def _open_torchvision(build: Any, name: str, split: Split) -> tuple[Any, bool]:
-    """The data set, and whether it has train and test halves; downloaded if it is not there."""
+    """The data set, and whether it has train and test halves; downloaded if it is not there, unless that is forbidden."""
     root = Path(os.environ.get("DINO_LAB_DATA") or Path.home() / ".cache" / "dino-lab").expanduser()
     accepts = inspect.signature(build).parameters
     halves: list[dict[str, Any]] = [{}]
@@ -282,14 +283,14 @@ def _open_torchvision(build: Any, name: str, split: Split) -> tuple[Any, bool]:
         halves = [{"split": one} for one in (("train", "trainval") if split == "train" else TEST_NAMES)]
     problems: list[Exception] = []
     for half in halves:
-        for download in ({}, {"download": True}) if "download" in accepts else ({},):
+        for download in ({}, {"download": True}) if "download" in accepts and not offline() else ({},):
             try:
                 return build(root=str(root), **half, **download), bool(half)
             except Exception as error:  # files missing, no network, a half of another name: the next may do
                 problems.append(error)
     reason = next((error for error in reversed(problems) if not isinstance(error, ValueError)), problems[-1])
     raise DataError(
-        f"{name} is not in {str(root)!r} and could not be downloaded ({_first_line(reason)}). "
+        f"{name} is not in {str(root)!r} and {'is not' if offline() else 'could not be'} downloaded ({_first_line(reason)}). "
         f"Put torchvision's files of {name} there, or name the folder that has them in DINO_LAB_DATA."
     ) from reason
 

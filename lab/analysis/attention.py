@@ -38,6 +38,15 @@ def head_entropy(attention: Float[np.ndarray, "*I N"]) -> Float[np.ndarray, "*I"
     return np.asarray(-(shares * np.log(np.where(shares > 0, shares, 1.0))).sum(axis=-1))
 
 
+def changed(now: Float[np.ndarray, "*I N"], then: Float[np.ndarray, "*#I N"]) -> Float[np.ndarray, "*I"]:
+    """What share of the attention went elsewhere: 0 for equal maps, 1 where they have no patch in common.
+
+    d = 1/2 sum_n |a_n - b_n|,   both renormalised over the patches (total variation)"""
+    ours, theirs = (np.asarray(one, dtype=np.float64) for one in (now, then))
+    shares = ours / ours.sum(axis=-1, keepdims=True) - theirs / theirs.sum(axis=-1, keepdims=True)
+    return np.asarray(np.abs(shares).sum(axis=-1) / 2)
+
+
 def jaccard(mask: Bool[np.ndarray, "*I N"], target: Bool[np.ndarray, "*#I N"]) -> Float[np.ndarray, "*I"]:
     """Overlap of two masks: what they share over what either covers.  NaN where both are empty."""
     shared = (mask & target).sum(axis=-1)

@@ -5,7 +5,8 @@
   "title": "How alike are layers and checkpoints",
   "shows": "Linear centred kernel alignment (CKA), 0 to 1: how alike two descriptions of the same patches are, whatever their axes.",
   "look": "A block of bright checkpoints is a time in which little changed. Layers of an untrained network are all alike: they all still say what the pixels say.",
-  "needs": "Checkpoints: at least one probe; layers: networks with attention whose weights are there, not only their answers."
+  "needs": "Checkpoints: at least one probe; layers: networks with attention whose weights are there, not only their answers.",
+  "records": ["run/{run}/cka", "compare/layers?source={source}&against={source}&images={images}"]
 }
 */
 // Two matrices: the run's checkpoints with each other, and the layers of two networks (lab/analysis/cka.py).

@@ -5,13 +5,15 @@
   "title": "A mask carried along",
   "shows": "Patches marked on the first image, carried to the others by nearest patches: frame by frame through a video, or from image to image.",
   "look": "Nothing is trained for this: how well a mask stays on its object is a test of the features alone.",
-  "needs": "A video for frames in order; any images otherwise."
+  "needs": "A video for frames in order; any images otherwise.",
+  "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}"]
 }
 */
 // Label propagation (lab.analysis.matching.propagate), computed by the lab: it compares every patch of every frame.
 
 import { card, choice, h, number, refill } from "./dom.js";
 import { jaccard, onPixels } from "./maps.js";
+import { propagate } from "./matches.js";
 import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, tile } from "./tiles.js";
 
@@ -39,14 +41,20 @@ export function mount(element, host) {
     await Promise.all(sides.map(async (side) => {
       try {
         const memory = host.get("memory"), context = memory === "frames" || (memory === "auto" && probe.said.video) ? 7 : 0;
-        const found = host.get("marked") ? await seen(host, "propagate", side.name, { start: host.get("marked"), top: host.get("top"), context }) : unmarked(await seen(host, "features", side.name));
-        side.show(found, probe);
+        side.show(await carried(side.name, context), probe);
       } catch (error) { side.fail(error.message); }
     }));
   }
 
-  /** Nothing to carry: the grid alone. */
-  const unmarked = ({ tensors, said }) => ({ said, tensors: { labels: { data: new Float32Array(tensors.scale.data.length) } } });
+  /** The mask on every image; nothing marked: the grid alone.  A file carries it itself, from the features it holds. */
+  async function carried(name, context) {
+    const start = host.get("marked"), top = host.get("top");
+    if (start && !host.recorded) return seen(host, "propagate", name, { start, top, context });
+    const { tensors, said } = await seen(host, "features", name), [images, count] = tensors.patches.shape;
+    const labels = new Float32Array(count), marked = start.split(",").filter(Boolean).map(Number);
+    for (const n of marked) if (n < count) labels[n] = 1;
+    return { said, tensors: { labels: { data: marked.length ? propagate(tensors, labels, { top, context }) : new Float32Array(images * count) } } };
+  }
 
   /** The patches of which most is object, on the first network's grid. */
   function markObject() {

@@ -5,7 +5,8 @@
   "title": "The same image through other networks",
   "shows": "A column a network: the last layer's class-token attention, mean over heads, three components in its own basis, and what is like the patch under the pointer.",
   "look": "Always compare with the untrained column: what it shows too, nobody has learnt. Point at a patch and see which networks find its like.",
-  "needs": "A run with a checkpoint, or models given with dino-lab watch --models."
+  "needs": "A run with a checkpoint, or models given with dino-lab watch --models.",
+  "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}", "sight/heads?source={source}&images={images}&image={image}", "compare/pca?source={source}&images={images}&image={image}"]
 }
 */
 // One image through several networks, side by side, with one pointer (lab/views/compare.py, lab/sight.py).
@@ -24,7 +25,7 @@ export function mount(element, host) {
   host.on([...LOOKED_AT, "image", "runs"], load);
   host.on("data", () => { if (!shown) load(); });
   host.on("patch", () => { if (host.get("patch") === null) move(null); });
-  host.ask("sight").then(({ models }) => { offered = models.map((name) => `model:${name}`); load(); }, (error) => { status.textContent = error.message; });
+  host.ask("sight").then(({ models }) => { offered = models.length ? models.map((name) => `model:${name}`) : ["first"]; load(); }, (error) => { status.textContent = error.message; });
 
   const chosen = () => Math.min(host.get("image"), shown.images.shape[0] - 1);
 

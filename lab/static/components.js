@@ -5,7 +5,8 @@
   "title": "Components of patches as colours",
   "shows": "Principal components of the patch features, a colour channel each: patches of one colour mean the same to the network.",
   "look": "Move the threshold: the first component alone often cuts out the object. Then scrub: colours stay, since each checkpoint is matched to one.",
-  "needs": "Patch features: a probe of the run, or a model."
+  "needs": "Patch features: a probe of the run, or a model.",
+  "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}", "sight/components?images={images}&channels=0,1,2&fit={fit:all|each}&source={source}&basis=own", "sight/components?images={images}&channels=0,1,2&fit={fit:all|each}&source=run:{run}:{step}:{network:teacher|student}&basis=matched&anchor=run:{run}:{last}:{network}"]
 }
 */
 // PCA of patches: what it is fitted to, how checkpoints are matched, which component is which channel, and what is foreground.

@@ -17,10 +17,10 @@ import { chart } from "./chart.js";
 import { anchorOf } from "./gram.js";
 
 export function mount(element, host) {
-  host.keep({ anchor: null, gramNetwork: "teacher" });
+  host.keep({ anchor: null });
   const body = card(element, host.about), found = new Map();
   const drawn = chart(body, host, panels, { empty: "No evaluation and no probe yet." });
-  host.on(["run", "overlay", "anchor", "stop", "data", "gramNetwork"], ask);
+  host.on(["run", "overlay", "anchor", "stop", "data"], ask);
   ask();
 
   function ask() {

@@ -6,7 +6,8 @@
   "title": "Where one image's answer goes",
   "shows": "The teacher's answer for the chosen probe image through training: a row a prototype (those that ever lead), a column a checkpoint, bright for a large share.",
   "look": "A bright row that lasts: the network has made up its mind. Rows that take turns: prototypes are still being born. Evenly dark to the end: the answer says nothing.",
-  "needs": "probes with logits"
+  "needs": "probes with logits",
+  "records": ["run/{run}/images", "run/{run}/prototypes/image?image={probe}"]
 }
 */
 // The distribution over prototypes of one probe image, through all stops of the run.

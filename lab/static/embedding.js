@@ -5,7 +5,8 @@
   "title": "Images as points",
   "shows": "Every point is an image (or a patch); near points are alike to the network. Axes have no unit and no meaning of their own: only nearness counts.",
   "look": "Scrub the clock: a cloud falls apart into groups that nobody named. Draw a line around a group (shift and drag) to see what it holds; click a point for its nearest neighbours.",
-  "needs": "probes; for more images a checkpoint and the run's data set"
+  "needs": "probes; for more images a checkpoint and the run's data set",
+  "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0", "run/{run}/crowd/{step}/loss?count=0", "run/{run}/crowd/{step}/vectors?count=0&tokens={tokens:cls|patches}", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens={tokens:cls|patches}&method=pca", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens=cls&method={method:umap|tsne}"]
 }
 */
 // PCA, UMAP and t-SNE of what the network says of images, aligned through training, with neighbours and galleries.
@@ -36,7 +37,7 @@ export function mount(element, host) {
   const small = toggle("thumbnails", false, (on) => { plot.state.thumbnails = on; plot.draw(); }, "Pictures instead of dots where there is room; always when enlarged");
   const zooms = [["+", "Enlarge", () => plot.zoom(1.5)], ["−", "Make smaller", () => plot.zoom(1 / 1.5)], ["⤢", "Show all", () => plot.reset()]]
     .map(([text, title, onclick]) => h("button", { type: "button", class: "follow", title, "aria-label": title, onclick }, text));
-  const colours = choice("Coloured by", { label: "label", prototype: "prototype", entropy: "entropy", neighbours: "neighbours" }, host.get("colour"), (colour) => host.set({ colour }));
+  const colours = choice("Coloured by", { label: "label", prototype: "prototype", entropy: "entropy", loss: "loss", neighbours: "neighbours" }, host.get("colour"), (colour) => host.set({ colour }));
   const plot = scatter({ hover: pointed, pick: (p) => host.set({ spot: p ?? -1 }), lasso: (mask) => { enclosed = mask; gallery(); } },
     "Points; arrow keys go from point to point, Enter chooses one, plus and minus enlarge");
   const status = h("p", { class: "hint embedding-status", role: "status" }), legend = h("div", { class: "legend embedding-legend" });
@@ -46,7 +47,7 @@ export function mount(element, host) {
   const ask = patient(host);
   let asked = 0, shown = null, enclosed = null, anchor = { key: "", step: null };
   host.on(["stop", "run", "layout", "points", "crowd"], load);
-  host.on("colour", paint);
+  host.on("colour", () => { paint(); priced(); });
   host.on("spot", gallery);
   host.on("data", () => { if (!shown) load(); });
   load();
@@ -67,7 +68,7 @@ export function mount(element, host) {
       const answers = pictures && await ask(path(`${stop}/answers`), current, tell);
       const first = answers && await ask(layout("pca"), current, tell);
       if (!first || now !== asked) return;
-      const base = { of, run, stop, count, tokens, pictures, answers, classes: track.head.classes ?? [], vectors: null, key: `${of} ${stop}` };
+      const base = { path, of, run, stop, count, tokens, pictures, answers, classes: track.head.classes ?? [], vectors: null, key: `${of} ${stop}` };
       const quick = method === "pca" || !(shown?.of === of && shown.method === method);
       if (quick) show({ ...base, method: "pca", layout: first });
       ask(path(`${stop}/vectors`, `&tokens=${tokens}`), current).then((rows) => {
@@ -82,10 +83,26 @@ export function mount(element, host) {
         show({ ...base, method, layout: found });
       }
       status.textContent = "";
+      priced();
       ahead(path, tokens, method);
     } catch (error) {
       if (now !== asked) return;
       status.textContent = error.message;
+    }
+  }
+
+  /** Each image's own loss is computed when it is asked for. */
+  async function priced() {
+    const of = shown;
+    if (!of || of.loss || host.get("colour") !== "loss") return;
+    try {
+      const found = await ask(of.path(`${of.stop}/loss`), () => shown === of && host.get("colour") === "loss" && host.shown(), (sentence, share) => { if (shown === of) status.textContent = doing(sentence, share); });
+      if (!found || shown !== of) return;
+      of.loss = { values: found.tensors.loss.data, said: found.said };
+      status.textContent = "";
+      paint();
+    } catch (error) {
+      if (shown === of) status.textContent = error.message;
     }
   }
 
@@ -139,6 +156,7 @@ export function mount(element, host) {
   function values(kind) {
     const { answers, tokens, layout } = shown, images = layout.tensors.image.data, K = answers.tensors.top.shape[1];
     if (kind === "entropy") return Float32Array.from(images, (i) => answers.tensors.entropy.data[i]);
+    if (kind === "loss") return Float32Array.from(images, (i) => shown.loss?.values[i] ?? NaN);
     if (kind === "prototype") {
       const own = tokens === "patches" && answers.tensors.patch_top;
       return Int32Array.from(images, (i, p) => (own ? own.data[i * own.shape[1] + layout.tensors.place.data[p]] : answers.tensors.top.data[i * K]));
@@ -150,10 +168,17 @@ export function mount(element, host) {
     const kind = host.get("colour");
     if (kind === "entropy") return byValue(values("entropy"), 0, Math.log(shown.answers.said.prototypes ?? 2));
     if (kind === "neighbours") return byValue(agreements(), 0, 1);
+    if (kind === "loss") return byValue(values("loss"), ...bounds());
     const groups = values(kind);
     if (kind === "label") return byGroup(groups);
     shown.named = counted(groups).slice(0, NAMED).map(([group]) => group);
     return byGroup(Array.from(groups, (group) => shown.named.indexOf(group)));
+  }
+
+  /** Where the colours of losses begin and end. */
+  function bounds() {
+    const losses = shown.loss?.values ?? [0, 1];
+    return [Math.min(...losses), Math.max(...losses)];
   }
 
   /** The share of each point's ten nearest neighbours that have its label. */
@@ -176,8 +201,9 @@ export function mount(element, host) {
   function legendOf() {
     const kind = host.get("colour"), swatch = (rgb) => h("i", { class: "dot", style: `--c:rgb(${rgb.join()})` });
     const ramp = (from, to) => [h("span", { class: "scale" }, from, h("i", { style: `background:${RAMP_CSS.cividis}` }), to)];
-    refill(legend, `${kind} ${shown.key} ${shown.named}`, () => {
+    refill(legend, `${kind} ${shown.key} ${shown.named} ${Boolean(shown.loss)}`, () => {
       if (kind === "entropy") return ramp("entropy of the answer: 0", `ln K = ${number(Math.log(shown.answers.said.prototypes ?? 2))} nats`);
+      if (kind === "loss") return shown.loss ? [...ramp(`own loss: ${number(bounds()[0])}`, `${number(bounds()[1])} nats`), h("span", {}, `step ${number(shown.loss.said.step)}${shown.loss.said.student ? "" : "; the teacher stands in for the student, which was not kept"}`)] : [h("span", {}, "each image's own loss is being computed …")];
       if (kind === "neighbours") return ramp("neighbours of the same label: none of 10", "all");
       if (kind === "prototype") return [...shown.named.map((group, i) => h("div", {}, h("dt", {}, swatch(GROUPS[i]), `prototype ${group}`))), h("div", {}, h("dt", {}, swatch(OTHER), "others"))];
       return counted(values("label")).sort((a, b) => a[0] - b[0]).map(([label, n]) =>
@@ -192,7 +218,7 @@ export function mount(element, host) {
     plot.canvas.title = describe(p);
   }
 
-  const describe = (p) => `image ${imageOf(p) + 1}, ${nameOf(p)}, prototype ${values("prototype")[p]}, entropy ${number(shown.answers.tensors.entropy.data[imageOf(p)], 3)} nats`;
+  const describe = (p) => `image ${imageOf(p) + 1}, ${nameOf(p)}, prototype ${values("prototype")[p]}, entropy ${number(shown.answers.tensors.entropy.data[imageOf(p)], 3)} nats${shown.loss ? `, loss ${number(shown.loss.values[imageOf(p)])} nats` : ""}`;
 
   function gallery() {
     if (!shown) return;

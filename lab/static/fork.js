@@ -5,7 +5,8 @@
   "title": "Fork",
   "shows": "A new run from a checkpoint of this one, with something changed: the options of its config as a form, what differs from the parent, and the command.",
   "look": "Choose a recipe of failure, start it, and watch on the monitor where parent and child part.",
-  "needs": "A run with a checkpoint; starting from the page needs a lab that is not read-only."
+  "needs": "A run with a checkpoint; starting from the page needs a lab that is not read-only.",
+  "records": ["run/{run}/form/{checkpoint}"]
 }
 */
 // What if: a form made from the config (lab/forms.py), checked as it is filled in; trainings started from it (lab/started.py).
@@ -37,8 +38,9 @@ export function mount(element, host) {
   let form = null, changes = {}, chosen = null, asked = 0, checked = null, timer = null, last = "";
   host.on(["run", "stop", "data"], load);
   load();
-  setInterval(() => { if (host.shown() && !document.hidden) running(); }, 2500);
-  running();
+  start.hidden = host.recorded;
+  if (!host.recorded) setInterval(() => { if (host.shown() && !document.hidden) running(); }, 2500);
+  if (!host.recorded) running();
 
   async function load() {
     const track = host.run();
@@ -76,7 +78,7 @@ export function mount(element, host) {
   /** A run of several phases goes on with its own, or begins another from here. */
   function phases() {
     const value = phase.value;
-    phase.parentElement.hidden = form.phases.length < 2;
+    phase.parentElement.hidden = form.phases.length < 2 || host.recorded; // a file holds the form of one phase
     refill(phase, `${last.split(" ")[0]} ${form.phases.join()}`, () => [h("option", { value: "" }, "the phase that trains there"), ...form.phases.map((name) => h("option", { value: name }, `${name}, from its beginning`))]);
     phase.value = value;
   }
@@ -149,7 +151,7 @@ export function mount(element, host) {
     timer = setTimeout(async () => {
       const now = (checked = {}), run = host.get("run"), step = Number(at.value);
       try {
-        const found = await host.ask(`run/${run}/fork/${step}/check`, { changes, name: name.value, phase: phase.value });
+        const found = host.recorded ? unchecked(host.run().head.name, step, changes, form, name.value) : await host.ask(`run/${run}/fork/${step}/check`, { changes, name: name.value, phase: phase.value });
         if (now !== checked) return;
         problem.textContent = found.problem;
         name.placeholder = found.name;
@@ -212,6 +214,24 @@ export function mount(element, host) {
     running();
   }
 }
+
+/** What `check` of lab/views/fork.py says, as far as a file can: nobody here tells whether the child could run. */
+function unchecked(run, step, changes, { groups }, name) {
+  const before = new Map(groups.flatMap(({ fields }) => fields.map(({ path, value }) => [path, value])));
+  const plain = (words) => words.replace(/[^A-Za-z0-9._-]+/g, "-").replace(/^[-.]+|[-.]+$/g, "").slice(0, 40) || "run";
+  const called = name ? plain(name) : `${plain(run)}-from-${step}`;
+  return { problem: "", name: called, differs: Object.fromEntries(Object.entries(changes).map(([path, value]) => [path, [before.get(path), value]])),
+    command: ["dino-lab fork", quoted(run), "--at", step, ...Object.entries(changes).flatMap(([path, value]) => option(path, value)), "--out", `runs/${called}`].join(" ") };
+}
+
+/** An option of the command line (lab.forms.options). */
+function option(path, value) {
+  const [last, ...above] = path.replaceAll("_", "-").split(".").reverse(), dotted = (word) => `--${[...above.reverse(), word].join(".")}`;
+  if (typeof value === "boolean") return [dotted(value ? last : `no-${last}`)];
+  return [dotted(last), ...[value].flat().map((one) => quoted(one === null ? "None" : String(one)))];
+}
+
+const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
 
 /** What differs, as a table. */
 export function table(rows, before = "parent", after = "child") {

@@ -6,7 +6,7 @@
   "shows": "How alike any two patches of an image are: now, at an earlier checkpoint taken as the anchor, and the difference. Rows and columns are the same patches in the same order.",
   "look": "Bright blocks are parts. Dense decay blurs them: the matrix turns evenly bright and the difference orange. Point at a patch or at a row: its map lights up, in every picture.",
   "needs": "probes with patch features",
-  "records": ["run/{run}/images", "run/{run}/probe/{step}/features?network={network:teacher|student}"]
+  "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}"]
 }
 */
 // Gram matrices and patch maps of the network now, of an anchor, and their difference: derived here from eight-bit features.
@@ -14,6 +14,7 @@
 import { card, choice, h, number, refill } from "./dom.js";
 import { RAMP_CSS } from "./maps.js";
 import { gramBinned, gramChanged, gramOrder, gramRow, overall, rowsOf } from "./matrices.js";
+import { LOOKED_AT, ahead, imagesOf, keepSight, latest, nameOf, pictures, sourceOf } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, strip, tile } from "./tiles.js";
 
 const BINS = 256; // rows of a drawn matrix; with more patches each row is the mean of neighbours in the order
@@ -22,81 +23,78 @@ const EARLY = 0.95; // of the best dense quality: the first checkpoint that has 
 const KINDS = { now: "now", anchor: "anchor", difference: "now − anchor" };
 
 export function mount(element, host) {
-  host.keep({ anchor: null, gramNetwork: "teacher", gramOrder: "groups" });
+  keepSight(host).keep({ anchor: null, gramOrder: "groups" });
   const anchors = h("select", { "aria-label": "Anchor checkpoint", onchange: () => host.set({ anchor: anchors.value }) });
   const body = card(element, {
     ...host.about,
-    controls: [choice("Network", { teacher: "teacher", student: "student" }, host.get("gramNetwork"), (gramNetwork) => host.set({ gramNetwork })),
-      choice("Order", { groups: "by likeness", raster: "by place" }, host.get("gramOrder"), (gramOrder) => host.set({ gramOrder })),
+    controls: [choice("Order", { groups: "by likeness", raster: "by place" }, host.get("gramOrder"), (gramOrder) => host.set({ gramOrder })),
       h("label", { class: "labelled" }, "anchor ", anchors)],
   });
-  const images = strip(host), status = h("p", { class: "hint", role: "status" }), why = h("p", { class: "hint" });
+  const images = strip(host, "Images"), status = h("p", { class: "hint", role: "status" }), why = h("p", { class: "hint" });
   const scales = h("div", { class: "controls under" }, why,
     h("span", { class: "scale" }, "cosine 0", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1"),
     h("span", { class: "scale" }, "difference −0.6", h("i", { style: `background:${RAMP_CSS.balance}` }), "0.6"));
   const first = side(host, false), second = side(host, true);
   body.append(images, scales, first.element, second.element, status);
-  host.on(["stop", "run", "overlay", "anchor", "gramNetwork"], load);
+  const load = latest(fetchAll);
+  host.on([...LOOKED_AT, "anchor"], load);
   host.on(["image", "patch", "gramOrder", "pinned"], paint);
-  host.on("data", () => { if (!first.ready() || !!host.overlay() !== second.ready()) load(); });
-  let asked = 0, queued = false, shownImages = null;
+  host.on("data", () => { if (!first.ready() || (beside(host) !== null) !== second.ready()) load(); });
+  let queued = false, shownImages = null, classes = null;
   load();
 
-  async function load() {
+  async function fetchAll() {
     const track = host.run(), stop = host.stop();
-    if (!track || stop === null) {
+    if (!sourceOf(host)) {
       first.clear();
       second.clear();
       status.textContent = track ? "The first pictures come with the first probes." : "";
       return;
     }
-    const [anchor, reason] = anchorOf(host, track);
+    const [anchor, reason] = track && stop !== null ? anchorOf(host, track) : [null, "Without a run there is no earlier checkpoint to hold a network against."];
     offer(host.stops(), anchor);
     why.textContent = reason;
-    const now = ++asked, network = host.get("gramNetwork");
     try {
-      const [found, left, right] = await Promise.all([host.tensors("images"),
-        both(host.get("run"), host.stops(), stop, anchor, network), overlaid(stop, anchor, network)]);
-      if (now !== asked) return;
-      status.textContent = "";
+      const found = await pictures(host), other = beside(host);
       shownImages = found.tensors;
-      images.fill(shownImages.images, shownImages.labels, track.head.classes);
-      first.show({ ...left, images: shownImages, name: track.head.name });
-      if (right) second.show(right); else second.clear();
+      classes = host.get("images") ? null : track?.head.classes;
+      const problems = await Promise.all([looked(first, host.get("source"), anchor), other === null ? second.clear() : looked(second, other, anchor)]);
+      status.textContent = problems.filter(Boolean).join(" ");
       paint();
-      ahead(network);
+      ahead(host, "features", host.get("source"));
     } catch (error) {
-      if (now !== asked) return;
       first.clear();
       second.clear();
-      status.textContent = network === "student" && error.message.includes("has no") ? "This run kept the teacher's features only: there is no student to show here." : error.message;
+      status.textContent = error.message;
     }
   }
 
-  const features = (run, stop, network) => host.kept(`run/${run}/probe/${stop}/features?network=${network}`);
-
-  async function both(run, stops, stop, anchor, network) {
-    const [now, then] = await Promise.all([features(run, stop, network), features(run, anchor, "teacher")]);
-    return { now: now.tensors, then: then.tensors, grid: [now.said.rows, now.said.columns], stop, anchor, key: `${run} ${stop} ${anchor} ${network}` };
+  /** Show one network against its anchor; a sentence where that can't be. */
+  async function looked(place, name, anchor) {
+    const slow = setTimeout(() => { status.textContent = "A worker looks through this network …"; }, 500);
+    try {
+      const source = sourceOf(host, name), against = anchorFor(host, source, name, anchor), images = imagesFor(host, source);
+      if (!source) throw new Error("There is no such network at this step.");
+      const [now, then, shown] = await Promise.all([features(source, images), against ? features(against, images) : null, host.kept(`sight/images?images=${encodeURIComponent(images)}`)]);
+      const title = source.startsWith("run:") ? `${labelOf(host, source)}: step ${number(stepOf(source))} against its step ${number(stepOf(against))}` : `${nameOf(host, name)}${against ? ` against ${labelOf(host, against)} at step ${number(stepOf(against))}` : ""}`;
+      place.show({ now: now.tensors, then: then?.tensors ?? null, grid: [now.said.rows, now.said.columns], title, key: `${source} ${against} ${images} ${host.get("size")}`, images: shown.tensors });
+      return "";
+    } catch (error) {
+      place.clear();
+      return error.message.includes("did not keep the student") ? "This run kept the teacher's features only: there is no student to show here." : error.message;
+    } finally {
+      clearTimeout(slow);
+    }
   }
 
-  /** The second run at its own stop nearest before, against its own anchor. */
-  async function overlaid(stop, anchor, network) {
-    const over = host.overlay();
-    if (!over?.head.probes.length) return null;
-    const stops = over.head.probes, before = (step) => stops.findLast((other) => other <= step) ?? stops[0];
-    const run = host.get("overlay");
-    const [found, shown] = await Promise.all([both(run, stops, before(stop), before(anchor), network), host.kept(`run/${run}/images`)]);
-    return { ...found, images: shown.tensors, name: over.head.name };
-  }
-
-  function ahead(network) {
-    const stops = host.stops(), at = stops.indexOf(host.stop());
-    for (const stop of [stops[at + 1], stops[at + 2], stops[at - 1]]) if (stop !== undefined) features(host.get("run"), stop, network).catch(() => {});
+  function features(source, images) {
+    const size = host.get("size");
+    return host.kept(`sight/features?source=${encodeURIComponent(source)}&images=${encodeURIComponent(images)}${size ? `&size=${size}` : ""}`);
   }
 
   function offer(stops, anchor) {
     refill(anchors, stops.join(), () => stops.map((stop) => h("option", { value: stop }, `step ${number(stop)}`)));
+    anchors.parentElement.hidden = anchor === null;
     anchors.value = String(anchor);
   }
 
@@ -105,12 +103,34 @@ export function mount(element, host) {
     queued = true;
     requestAnimationFrame(() => {
       queued = false;
-      if (shownImages) images.fill(shownImages.images, shownImages.labels, host.run()?.head.classes);
+      if (shownImages) images.fill(shownImages.images, shownImages.labels, classes);
       first.paint();
       second.paint();
     });
   }
 }
+
+/** The network beside the first: the one that is chosen, else the run that is laid over this one; null for none. */
+const beside = (host) => host.get("against") || (host.overlay()?.head.probes.length ? "overlay" : null);
+
+const stepOf = (source) => (source ? Number(source.split(":")[2]) : null);
+
+/** What a run's network at a step is called, without the step. */
+function labelOf(host, source) {
+  const [, run, , network] = source.split(":");
+  return `${host.runs()?.find(({ id }) => id === run)?.name ?? "run"}${network === "student" ? ", student" : ""}`;
+}
+
+/** The network that one is held against: its own run's teacher at the anchor, or, of a model, the chosen run's; null for none. */
+function anchorFor(host, source, name, anchor) {
+  if (!source || anchor === null) return null;
+  const run = source.startsWith("run:") ? source.split(":")[1] : host.get("run");
+  const stops = name === "overlay" ? host.overlay().head.probes : host.stops();
+  return `run:${run}:${stops.findLast((stop) => stop <= anchor) ?? stops[0]}:teacher`;
+}
+
+/** The images that are chosen; else each run's own probe images. */
+const imagesFor = (host, source) => (host.get("images") || !source?.startsWith("run:") ? imagesOf(host) : `probe:${source.split(":")[1]}`);
 
 /** The chosen anchor, or the one that this run's training suggests, and why. */
 export function anchorOf(host, track) {
@@ -129,7 +149,7 @@ export function anchorOf(host, track) {
 function side(host, isSecond) {
   const head = h("h3", { class: "film-head" }), pictures = h("div", { class: "gram-row" }), matrices = h("div", { class: "gram-row" });
   const numbers = h("p", { class: "hint", role: "status" }), readout = h("p", { class: "hint gram-readout" });
-  const element = h("section", { class: "gram-side", hidden: true, "aria-label": isSecond ? "Second run" : "Chosen run" }, head, pictures, matrices, readout, numbers);
+  const element = h("section", { class: "gram-side", hidden: true, "aria-label": isSecond ? "Second network" : "Chosen network" }, head, pictures, matrices, readout, numbers);
   let shown = null, derived = null, hovered = null;
 
   const image = () => Math.min(host.get("image"), shown.images.images.shape[0] - 1, shown.now.patches.shape[0] - 1);
@@ -139,9 +159,9 @@ function side(host, isSecond) {
     const key = `${shown.key} ${image()} ${host.get("gramOrder")}`;
     if (derived?.key === key) return derived;
     const rows = (t) => [rowsOf(t.patches.data, t.patches.shape, image()), t.patches.shape[2]];
-    const [now, width] = rows(shown.now), [then, thenWidth] = rows(shown.then);
-    const count = now.length / width, same = count === then.length / thenWidth;
-    const order = same && host.get("gramOrder") === "groups" ? gramOrder(then, thenWidth) : Int32Array.from({ length: count }, (_, n) => n);
+    const [now, width] = rows(shown.now), [then, thenWidth] = shown.then ? rows(shown.then) : [null, 0];
+    const count = now.length / width, same = then !== null && count === then.length / thenWidth;
+    const order = host.get("gramOrder") === "raster" ? Int32Array.from({ length: count }, (_, n) => n) : same ? gramOrder(then, thenWidth) : gramOrder(now, width);
     const bins = Math.min(BINS, count);
     derived = { key, now, width, then, thenWidth, count, same, order, bins, place: Int32Array.from(order), matrix: { now: gramBinned(now, width, order, bins) }, changed: null };
     order.forEach((patch, at) => { derived.place[patch] = Math.floor((at * bins) / count); });
@@ -257,11 +277,11 @@ function side(host, isSecond) {
     if (!shown) return;
     build();
     const d = derive();
+    for (const kind of ["anchor", "difference", "changed", "matrix-anchor", "matrix-difference"]) element.querySelector(`[data-kind=${kind}]`).hidden = !d.same;
     element.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
-    const title = `${shown.name}: step ${number(shown.stop)} against its step ${number(shown.anchor)}`;
-    if (head.textContent !== title) head.textContent = title;
+    if (head.textContent !== shown.title) head.textContent = shown.title;
     const mean = (values) => (values.reduce((sum, value) => sum + value, 0)) / values.length;
-    const words = !d.same ? "The two checkpoints cut the image into different patches, so their matrices can't be compared."
+    const words = !d.same ? `Image ${image() + 1}, ${d.count} patches: mean cosine ${number(mean(d.matrix.now), 3)}. ${shown.then ? "What it is held against cuts the image into other patches, so the matrices can't be compared; another number of pixels may fit." : ""}`
       : `Image ${image() + 1}, ${d.count} patches${d.bins < d.count ? ` (drawn as ${d.bins} rows, each a mean)` : ""}: distance of the matrices ${d.changed ? number(overall(d.changed), 3) : "…"} (root mean square), mean cosine ${number(mean(d.matrix.now), 3)} now and ${number(mean(d.matrix.anchor), 3)} at the anchor.`;
     if (numbers.textContent !== words) numbers.textContent = words;
   }

@@ -6,7 +6,7 @@
   "shows": "Where one token looks: a tile a head, a row a layer, over the same image. Bright tiles weigh much in what the token becomes.",
   "look": "Early layers look around the patch that asks, late ones at things. Point at a patch and see who asks for what. A weight is not an explanation.",
   "needs": "A checkpoint at the clock's step for all layers; between checkpoints the last layer's class token.",
-  "records": ["sight/images?images=probe:{run}", "sight/heads?source=run:{run}:{step}:teacher&images=probe:{run}&image={image}"]
+  "records": ["sight/images?images={images}", "sight/heads?source={source}&images={images}&image={image}"]
 }
 */
 // Attention of all heads of all layers for the token that asks, one network or two side by side, derived here from queries and keys.
@@ -18,7 +18,7 @@ import { headsPanel } from "./headspanel.js";
 import { slider } from "./slider.js";
 import { strip } from "./tiles.js";
 
-const SORTS = { layer: "by layer", entropy: "by entropy, narrow first", distance: "by distance, near first", jaccard: "by overlap with the object" };
+const SORTS = { layer: "by layer", entropy: "by entropy, narrow first", distance: "by distance, near first", jaccard: "by overlap with the object", change: "by change since the first checkpoint" };
 
 export function mount(element, host) {
   keepSight(host).keep({ asks: "cls", mass: 0.6, heads: "", head: 0, sort: "layer", opacity: 0.8 });
@@ -38,6 +38,7 @@ export function mount(element, host) {
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   host.on(["patch", "asks", "mass", "heads", "sort", "opacity", "head"], paint);
   offerAsks();
+  host.on("sort", () => { if (host.get("sort") === "change" && !sides.every((side) => side.shown()?.before)) load(); });
   load();
 
   async function fetchAll() {
@@ -54,7 +55,8 @@ export function mount(element, host) {
         let found = await seen(host, "heads", side.name, more);
         const layers = found.said.layers;
         if (layers && layers.length < found.said.depth && host.get("layer") !== -1 && !layers.includes(host.get("layer"))) found = await seen(host, "heads", side.name, { image, layer: host.get("layer") });
-        side.show(found, probe, image);
+        const before = await began(side.name, found, more);
+        side.show(found, probe, image, before);
         offerAsks();
         paint();
         ahead(host, "heads", side.name, more);
@@ -64,6 +66,13 @@ export function mount(element, host) {
         clearTimeout(slow);
       }
     }));
+  }
+
+  /** What the heads were at the run's first checkpoint, where they are sorted by what became of them. */
+  async function began(name, found, more) {
+    if (host.get("sort") !== "change" || name?.startsWith("model:") || name === "overlay") return null;
+    const first = await seen(host, "heads", "first", more);
+    return first.tensors.attention && found.tensors.attention?.shape.join() === first.tensors.attention.shape.join() ? first.tensors : null;
   }
 
   /** The class token, each register, and the chosen patch. */

@@ -1,7 +1,7 @@
 // One network's side of the heads view: the image with the chosen heads over it, rollout, and the sheet of all heads.
 
 import { h, number, percent } from "./dom.js";
-import { reach, row, union } from "./looking.js";
+import { changed, reach, row, union } from "./looking.js";
 import { entropy, jaccard, massMask, onPixels } from "./maps.js";
 import { picker } from "./picker.js";
 import { sheet } from "./sheet.js";
@@ -26,10 +26,10 @@ export function headsPanel(host, name, view) {
     return h("figure", { "data-kind": kind }, canvas, h("figcaption", {}, h("b"), h("small")));
   }
 
-  function show({ tensors, said }, { tensors: probe }, image) {
+  function show({ tensors, said }, { tensors: probe }, image, before = null) {
     const [, height, width] = probe.images.shape;
     shown = {
-      tensors, said, image, grid: [said.rows, said.columns], prefix: 1 + said.registers, pixels: [height, width],
+      tensors, said, image, before, grid: [said.rows, said.columns], prefix: 1 + said.registers, pixels: [height, width],
       pictures: [picture(probe.images, image), picture(probe.images, image, true)],
       mask: probe.masks?.data.subarray(image * height * width, (image + 1) * height * width),
       // which layer each row of the sheet is
@@ -56,8 +56,8 @@ export function headsPanel(host, name, view) {
   }
 
   /** A row a head of the token that asks, over the patches; null where only other layers' queries and keys are here. */
-  function rowsOf({ token }) {
-    const { tensors, said, prefix, layers } = shown, heads = said.heads;
+  function rowsOf({ token }, tensors = shown.tensors) {
+    const { said, prefix, layers } = shown, heads = said.heads;
     if (!tensors.attention) return token ? [] : Array.from({ length: heads }, (_, i) => tensors.maps.data.subarray(i * tensors.maps.shape[1], (i + 1) * tensors.maps.shape[1]));
     const tokens = tensors.attention.shape[2];
     if (token === 0) return Array.from({ length: layers.length * heads }, (_, i) => tensors.attention.data.subarray(i * tokens + prefix, (i + 1) * tokens));
@@ -82,7 +82,11 @@ export function headsPanel(host, name, view) {
     const wanted = chosen();
     measured = maps.map((map, i) => (sort === "layer" && !wanted.includes(i) ? null : measure(map, asked.patch)));
     order = maps.map((_, i) => i);
-    if (sort !== "layer") order.sort((a, b) => (sort === "jaccard" ? -1 : 1) * ((measured[a]?.[sort] ?? Infinity) - (measured[b]?.[sort] ?? Infinity)) || a - b);
+    if (sort === "change") {
+      const then = shown.before ? rowsOf(asked, shown.before) : [];
+      measured.forEach((one, i) => { if (one && then[i]) one.change = changed(maps[i], then[i]); });
+    }
+    if (sort !== "layer") order.sort((a, b) => (["jaccard", "change"].includes(sort) ? -1 : 1) * ((measured[a]?.[sort] ?? Infinity) - (measured[b]?.[sort] ?? Infinity)) || a - b);
     sheetOf.at(Math.max(0, order.indexOf(wanted[0])));
     sheetOf.cells(order.map((i) => ({ text: label(i, sort), title: named(i), chosen: wanted.includes(i) })), shown.said.heads);
     sheetOf.draw((at) => scaled(maps[order[at]]), shown.grid);
@@ -137,8 +141,9 @@ export function headsPanel(host, name, view) {
     const mean = (key) => parts.reduce((sum, part) => sum + part[key], 0) / parts.length;
     const { entropy: whole, distance: far } = shown.tensors, total = Math.log(shown.grid[0] * shown.grid[1]);
     const own = `Entropy ${number(mean("entropy"))} of ${number(total)} nats; ${patch === null ? "spread about its centre" : "mean distance"} ${number(mean("distance"))} patches; ${percent(1 - mean("sum"), 0)} of the attention goes to the class token${shown.said.registers ? " and registers" : ""}.`;
-    if (!whole || wanted.length > 1) return own;
-    return `${own} Over all patches as askers: entropy ${number(whole.data[wanted[0]])} nats, distance ${number(far.data[wanted[0]])} patches.`;
+    const became = Number.isFinite(parts[0].change) ? ` ${percent(mean("change"), 0)} of the attention went elsewhere since the first checkpoint.` : "";
+    if (!whole || wanted.length > 1) return own + became;
+    return `${own}${became} Over all patches as askers: entropy ${number(whole.data[wanted[0]])} nats, distance ${number(far.data[wanted[0]])} patches.`;
   }
 
   function drawImage(context, size) {

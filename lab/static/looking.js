@@ -31,6 +31,14 @@ export function reach(weights, columns, patch = null) {
   return sum / total;
 }
 
+/** What share of the attention went elsewhere: half of the summed difference of two maps (lab.analysis.attention.changed). */
+export function changed(now, then) {
+  const total = (map) => map.reduce((a, b) => a + b, 0) || 1, [a, b] = [total(now), total(then)];
+  let sum = 0;
+  for (let n = 0; n < now.length; n++) sum += Math.abs(now[n] / a - then[n] / b);
+  return sum / 2;
+}
+
 /** Patches that any of the masks holds. */
 export function union(masks) {
   const result = new Uint8Array(masks[0]?.length ?? 0);

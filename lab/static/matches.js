@@ -41,6 +41,37 @@ export function pairs(rows, others, width, { both = true, ratio = 1 } = {}) {
   return { found, every };
 }
 
+/** A mask on the first image, `labels` (N), carried to the others → Float32Array (I N) (lab.analysis.matching.propagate). */
+export function propagate(features, labels, { top, context, temperature = 0.1 }) {
+  const [images, count, width] = features.patches.shape, rows = Array.from({ length: images }, (_, i) => rowsOf(features, i));
+  const carried = new Float32Array(images * count);
+  carried.set(labels);
+  for (let t = 1; t < images; t++) {
+    const sources = [0];
+    for (let s = Math.max(1, t - context); s < t; s++) sources.push(s);
+    for (let n = 0; n < count; n++) carried[t * count + n] = voted(rows, n, t, sources, carried, { top, count, width, temperature });
+  }
+  return carried;
+}
+
+/** One patch's label: those of the `top` patches most like it, weighed by a softmax of their cosines; of equals the first. */
+function voted(rows, n, t, sources, carried, { top, count, width, temperature }) {
+  const best = []; // [cosine, label], most alike first
+  for (const s of sources) {
+    for (let m = 0; m < count; m++) {
+      let sum = 0;
+      for (let d = 0; d < width; d++) sum += rows[t][n * width + d] * rows[s][m * width + d];
+      if (best.length === top && sum <= best[top - 1][0]) continue;
+      let at = best.length;
+      while (at && best[at - 1][0] < sum) at--;
+      best.splice(at, 0, [sum, carried[s * count + m]]);
+      if (best.length > top) best.pop();
+    }
+  }
+  const weights = best.map(([cosine]) => Math.exp((cosine - best[0][0]) / temperature));
+  return best.reduce((sum, [, label], i) => sum + weights[i] * label, 0) / weights.reduce((a, b) => a + b, 0);
+}
+
 const apart = (cosine) => Math.sqrt(Math.max(2 - 2 * cosine, 0));
 
 /** Scores (I N) by a linear classifier of a few patches, [{ image, patch, positive }] (lab.analysis.examples.linear_probe);

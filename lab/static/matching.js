@@ -5,7 +5,8 @@
   "title": "What a patch is like, and where it is elsewhere",
   "shows": "Cosine similarity of the patch pointed at to every patch of every image; lines join patches of two images that belong together.",
   "look": "Point at an ear, a wheel, a leaf: does its kind light up in the other image? Mutual pairs with a small ratio are the ones to trust.",
-  "needs": "Two images at least for correspondences."
+  "needs": "Two images at least for correspondences.",
+  "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}"]
 }
 */
 // Similarity of one patch to all, and correspondences between two images, derived here from eight-bit features.

@@ -5,7 +5,8 @@
   "title": "Tokens of unusual length",
   "shows": "The length of every patch token after each block, before the final norm; outlined are those far longer than the median.",
   "look": "Large networks without registers keep notes in a few dull background patches: they light up here, and heads look at them. Registers take them over.",
-  "needs": "A checkpoint at the clock's step, or a model."
+  "needs": "A checkpoint at the clock's step, or a model.",
+  "records": ["sight/images?images={images}", "sight/heads?source={source}&images={images}&image={image}"]
 }
 */
 // Norms of the residual stream, a map a layer, and their histogram at one of them.

@@ -20,7 +20,7 @@ export async function render({ model, el, line, urls }) {
   el.append(place);
   for (const about of views) {
     const section = h("section", { class: "lab-view", "data-view": about.name, tabindex: -1 });
-    const view = scoped(host, { ...about, page: "*" }, place);
+    const view = scoped(host, { ...about, page: "*", alone: true }, place);
     place.append(section);
     ends.push(view.close);
     try {

@@ -2,20 +2,23 @@
 
 const KINDS = new Map([[Uint8Array, "|u1"], [Int8Array, "|i1"], [Int32Array, "<i4"], [Float32Array, "<f4"], [Float64Array, "<f8"]]);
 
-/** { name: { shape, data } } → the bytes of an .npz that np.load opens. */
+/** { name: { shape, data } or a text } → the bytes of an .npz that np.load opens. */
 export function npz(tensors) {
   return zip(Object.entries(tensors).map(([name, tensor]) => [`${name}.npy`, npy(tensor)]));
 }
 
 /** numpy.lib.format, version 1.0: magic, length of the header, the header padded to 64 bytes, the array in C order. */
-export function npy({ shape, data }) {
-  const kind = KINDS.get(data.constructor);
+export function npy(tensor) {
+  const { shape, data } = typeof tensor === "string" ? letters(tensor) : tensor, kind = typeof tensor === "string" ? `<U${data.length}` : KINDS.get(data.constructor);
   if (!kind) throw new Error(`${data.constructor.name} can't be saved.`);
   const said = `{'descr': '${kind}', 'fortran_order': False, 'shape': (${shape.join(", ")}${shape.length === 1 ? "," : ""}), }`;
   const header = said.padEnd(Math.ceil((said.length + 11) / 64) * 64 - 11) + "\n";
   const start = Uint8Array.from([0x93, ..."NUMPY"].map((c) => (typeof c === "string" ? c.charCodeAt(0) : c)).concat([1, 0, header.length & 255, header.length >> 8]));
   return joined([start, new TextEncoder().encode(header), new Uint8Array(data.buffer, data.byteOffset, data.byteLength)]);
 }
+
+/** A text as NumPy holds it: an array without axes, four bytes a letter. */
+const letters = (text) => ({ shape: [], data: Uint32Array.from(text || " ", (letter) => letter.codePointAt(0)) });
 
 /** A zip whose entries are stored as they are (PKWARE's APPNOTE, method 0; up to 4 GiB). */
 function zip(entries) {

@@ -6,7 +6,7 @@
   "shows": "What a checkpoint computes for one image: its crops, what teacher and student say about them, and how the loss and its gradient come of it.",
   "look": "Step forward, and point at any number: what it was made of lights up. Then switch centering or sharpening off.",
   "needs": "A run with a checkpoint; the student only where its training state was kept, else the teacher stands in for it.",
-  "records": ["run/{run}/images", "run/{run}/stages/{step}?image={image}&seed=0"]
+  "records": ["run/{run}/images", "run/{run}/stages/{checkpoint}?image={image}&seed=0"]
 }
 */
 // The objective with the real tensors of a checkpoint (lab/stages.py), through the panels of trace.js.
@@ -21,7 +21,7 @@ const SHOWN = 8;
 export function mount(element, host) {
   host.keep({ seed: 0 });
   const again = h("button", { type: "button", class: "step-button", onclick: () => host.set({ seed: (host.get("seed") + 1) % 1000 }) }, "other crops");
-  const body = card(element, { ...host.about, controls: [again] });
+  const body = card(element, { ...host.about, controls: host.recorded ? [] : [again] }); // a file holds one set of crops
   const images = strip(host), status = h("p", { class: "hint", role: "status" }), about = h("p", { class: "hint" });
   const made = stepper(host, { key: "stage", first: "Crops", onSwitch: draw });
   made.element.hidden = true;

@@ -5,7 +5,8 @@
   "title": "What prototypes fire on",
   "shows": "For each prototype, the images (or patches) whose answer it leads with the greatest share. The teacher's answer is centred and sharpened as in training.",
   "look": "One kind of thing in a row: the prototype stands for it, though no label was used. The same images under two prototypes: duplicates. In a collapse one row takes everything.",
-  "needs": "probes with logits; for more images a checkpoint and the run's data set; a patch head for patches"
+  "needs": "probes with logits; for more images a checkpoint and the run's data set; a patch head for patches",
+  "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0"]
 }
 */
 // Galleries of prototypes: the most used, the rarest, and pairs whose directions are nearly one.

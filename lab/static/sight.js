@@ -1,7 +1,7 @@
 // What views on the pages of attention, patches, Gram and comparison look at: which network sees, and which images are seen.
 //
 // The state keeps `source` (null: the run's teacher at the clock; "student", "first", "overlay", "model:NAME"), `against` (a second one,
-// to compare), `images` (null: the run's probe images; "folder:K", "set:HASH") and `size` (pixels a side; 0: as the network was trained).
+// to compare), `images` (null: the run's probe images; "data": of its data set; "folder:K", "set:HASH") and `size` (pixels a side; 0: as the network was trained).
 
 import { forget } from "./tiles.js";
 
@@ -45,7 +45,10 @@ export function sidesFor(host, place, sides, make) {
   return fresh;
 }
 
-export const imagesOf = (host) => host.get("images") ?? (host.get("run") ? `probe:${host.get("run")}` : null);
+export function imagesOf(host) {
+  const chosen = host.get("images"), run = host.get("run");
+  return chosen && chosen !== "data" ? chosen : run ? `${chosen ?? "probe"}:${run}` : null;
+}
 
 const query = (values) => Object.entries(values).filter(([, value]) => value !== null && value !== undefined)
   .map(([key, value]) => `${key}=${encodeURIComponent(value)}`).join("&");
@@ -85,6 +88,6 @@ export function ahead(host, what, name, more = {}) {
   if (name?.startsWith("model:") || name === "overlay" || name === "first" || host.get("images")?.startsWith("set:")) return;
   for (const stop of beside(host)) {
     const source = `run:${host.get("run")}:${stop}:${name === "student" ? "student" : "teacher"}`;
-    host.kept(`sight/${what}?${query({ source, images: imagesOf(host), size: host.get("size") || null, ...more })}`).catch(() => {});
+    host.ahead(`sight/${what}?${query({ source, images: imagesOf(host), size: host.get("size") || null, ...more })}`);
   }
 }

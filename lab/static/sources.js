@@ -4,7 +4,7 @@
   "place": 5,
   "title": "Who looks at what",
   "shows": "The network through which the views below look, a second one beside it, and the images they are shown.",
-  "look": "Choose a published or untrained network, or drop a photograph of your own here: every view of this page follows."
+  "look": "Choose a published or untrained network, or drop a photograph of your own here: every view that looks through a network follows."
 }
 */
 // The source bar of the pages that look through a network.
@@ -13,7 +13,7 @@ import { h, refill } from "./dom.js";
 import { hasCamera, photographed, prepared } from "./handed.js";
 import { keepSight } from "./sight.js";
 
-const PAGES = ["attention", "patches", "compare"];
+const PAGES = ["attention", "patches", "gram", "compare"];
 const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
 
 export function mount(element, host) {
@@ -34,39 +34,42 @@ export function mount(element, host) {
   const labelled = (text, list) => h("label", { class: "labelled" }, text, list);
   element.append(h("div", { class: "controls" }, labelled("network", network), labelled("beside it", against), labelled("images", images), labelled("pixels", size), open, file, camera), lens, status);
   let offered = { models: [], folders: [], takes: false };
+  const area = host.about.alone ? element.closest(".dino-lab") ?? element : document; // in someone else's page, only what happens in our own place
   const handed = new Map(); // sets of this visit, by name
 
   host.ask("sight").then((found) => { offered = found; fill(); }, (error) => { status.textContent = error.message; });
   hasCamera().then((there) => { camera.hidden = !there || !offered.takes; camera.dataset.there = String(there); });
   host.on(["page", "runs", "data", "run", "overlay", "source", "against", "images", "size"], fill);
-  document.addEventListener("dragover", (event) => { if (listens(event.dataTransfer)) { event.preventDefault(); element.dataset.over = "yes"; } });
-  document.addEventListener("dragleave", (event) => { if (!event.relatedTarget) delete element.dataset.over; });
-  document.addEventListener("drop", (event) => {
+  area.addEventListener("dragover", (event) => { if (listens(event.dataTransfer)) { event.preventDefault(); element.dataset.over = "yes"; } });
+  area.addEventListener("dragleave", (event) => { if (!area.contains(event.relatedTarget)) delete element.dataset.over; });
+  area.addEventListener("drop", (event) => {
     delete element.dataset.over;
     if (!listens(event.dataTransfer)) return;
     event.preventDefault();
+    event.stopPropagation();
     hand([...event.dataTransfer.files]);
   });
-  document.addEventListener("paste", (event) => {
+  area.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length && here()) { event.preventDefault(); hand(files); }
   });
   fill();
 
-  function here() { return PAGES.includes(host.get("page")); }
+  function here() { return host.about.alone || PAGES.includes(host.get("page")); }
   const listens = (data) => here() && [...(data?.types ?? [])].includes("Files");
 
   function fill() {
     element.hidden = !here();
     const live = Boolean(host.run()), over = host.overlay()?.head.name;
-    const run = live ? [["", "this run's teacher"], ["student", "this run's student"], ["first", "this run, first checkpoint"], ...(over ? [["overlay", `overlaid: ${over}`]] : [])] : [["", "a run's teacher"]];
+    const run = live ? [["", "this run's teacher"], ...(offered.students === false ? [] : [["student", "this run's student"]]), ["first", "this run, first checkpoint"], ...(over ? [["overlay", `overlaid: ${over}`]] : [])] : [["", "a run's teacher"]];
     const models = offered.models.map((name) => [`model:${name}`, name.replace(/^random:/, "untrained ")]);
     options(network, [...run, ...models], host.get("source"));
     options(against, [["", "nothing"], ["teacher", "this run's teacher"], ...run.slice(1), ...models], host.get("against"));
     const set = host.get("images");
-    if (set?.startsWith("set:") && !handed.has(set)) handed.set(set, "handed in");
-    options(images, [["", "probe images"], ...offered.folders.map(({ name, count }, i) => [`folder:${i}`, `${name} (${count})`]), ...handed], set);
+    if ((set?.startsWith("set:") || (set && host.recorded)) && !handed.has(set)) handed.set(set, host.recorded ? "recorded images" : "handed in");
+    options(images, [["", "probe images"], ...(live && !host.recorded ? [["data", "its data set"]] : []), ...offered.folders.map(({ name, count }, i) => [`folder:${i}`, `${name} (${count})`]), ...handed], set);
     options(size, [["", "as trained"], ...SIZES.map((side) => [String(side), String(side)])], host.get("size") ? String(host.get("size")) : "");
+    size.parentElement.hidden = host.recorded; // a file holds one
     open.hidden = !offered.takes;
     camera.hidden = !offered.takes || camera.dataset.there !== "true";
   }

@@ -247,7 +247,9 @@ export function scoped(host, about, root = document) {
     waiting.clear();
     calls.forEach((listener) => listener());
   }));
-  const view = Object.assign(Object.create(host), remembering(host), {
+  const { ends: memory, ...asking } = remembering(host);
+  ends.push(...memory);
+  const view = Object.assign(Object.create(host), asking, {
     shown,
     on(names, listener) {
       ends.push(host.on(names, () => call(listener)));

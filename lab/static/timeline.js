@@ -4,7 +4,8 @@
   "place": 5,
   "title": "Time line",
   "shows": "What the curves below run along, notes that stand on them, and what two runs were told differently.",
-  "look": "Lay a run over this one: what their configs differ in stands here. A note is marked ✎ on every curve at its step."
+  "look": "Lay a run over this one: what their configs differ in stands here. A note is marked ✎ on every curve at its step.",
+  "records": ["run/{run}/notes"]
 }
 */
 // The axis of all curves, notes beside the lab (lab/notes.py), two configs compared, and a word on the desktop when a run is in trouble.
@@ -23,6 +24,7 @@ export function mount(element, host) {
   differs.append(summary, place);
   const form = h("form", { class: "controls under", onsubmit: (event) => { event.preventDefault(); write(); } }, text, h("button", { type: "submit", class: "step-button" }, "add note"));
   body.append(form, status, list, differs);
+  told.hidden = host.recorded; // a file hears of nothing new
   let compared = "", known = null;
   host.on("run", () => { host.set({ notes: [] }); load(); });
   host.on(["run", "overlay", "data"], compare);
@@ -50,11 +52,12 @@ export function mount(element, host) {
 
   function show(asked, { notes, read_only: readOnly }) {
     if (asked !== host.get("run")) return;
-    form.hidden = readOnly;
+    const fixed = readOnly || host.recorded;
+    form.hidden = fixed;
     host.set({ notes });
-    refill(list, JSON.stringify([asked, notes, readOnly]), () => notes.map((note) => h("li", {},
+    refill(list, JSON.stringify([asked, notes, fixed]), () => notes.map((note) => h("li", {},
       h("button", { type: "button", class: "quiet", title: "Show this moment", onclick: () => host.seek(note.step) }, `✎ step ${number(note.step)}`), h("span", {}, note.text), h("small", {}, note.time.replace("T", " ").replace("Z", " UTC")),
-      readOnly ? null : h("button", { type: "button", class: "quiet", "aria-label": `Forget the note at step ${note.step}`, onclick: async () => show(asked, await host.ask(`run/${asked}/notes`, { remove: note.id })) }, "×"))));
+      fixed ? null : h("button", { type: "button", class: "quiet", "aria-label": `Forget the note at step ${note.step}`, onclick: async () => show(asked, await host.ask(`run/${asked}/notes`, { remove: note.id })) }, "×"))));
   }
 
   // ---- what two configs differ in

@@ -1,24 +1,44 @@
 // What every view can be taken away as: a picture, its numbers, the code that makes it, a link, a film, one file.  `card` puts it in place.
 
+import { code } from "./code.js";
 import { h, number } from "./dom.js";
+import { canRecord, frames, handedOn, webm } from "./filming.js";
+import { arrays, csv, hasTables, headOf, plots, tables } from "./numbers.js";
 import { pictureOf } from "./snapshot.js";
-import { npz } from "./npz.js";
 
 const REMEMBERED = 48; // paths of answers, of which those of the shown step are saved
+const OF_A_STEP = /[:/]\d+(?=[:/?]|$)/;
+const FORMATS = { GIF: "image/gif", MP4: "video/mp4" };
 
-/** A host that notes which answers its view is drawn from. */
+/** A host that notes which answers its view is drawn from, and how many are under way. */
 export function remembering(host) {
   const paths = new Set();
-  const note = (path) => {
+  let pending = 0, at = null;
+  const note = (path, promise) => {
     paths.delete(path);
     paths.add(path);
     if (paths.size > REMEMBERED) paths.delete(paths.values().next().value);
+    pending++;
+    const done = () => { pending--; };
+    promise.then(done, done);
+    return promise;
   };
+  const stale = (is) => paths.forEach((path) => { if (is(path)) paths.delete(path); }); // asked for anew, if it is still what is shown
+  const ends = [
+    host.on("stop", () => { if (host.stop() !== at) { at = host.stop(); stale((path) => OF_A_STEP.test(decodeURIComponent(path))); } }),
+    host.on(["source", "against", "images", "size"], () => stale((path) => /^(sight|compare)\//.test(path))),
+    host.on("image", () => stale((path) => /[?&]image=/.test(path))),
+    host.on("run", () => stale(() => true)),
+  ];
   return {
+    ends,
     asked: () => [...paths].filter((path) => !/\/probe\/\d/.test(path) || path.includes(`/probe/${host.stop()}/`)),
-    tensors(path) { note(`run/${host.get("run")}/${path}`); return host.tensors(path); },
-    kept(path) { note(path); return host.kept(path); },
-    ask(path, body) { if (body === undefined) note(path); return host.ask(path, body); },
+    pending: () => pending,
+    tensors: (path) => note(`run/${host.get("run")}/${path}`, host.tensors(path)),
+    kept: (path) => note(path, host.kept(path)),
+    ask: (path, body) => (body === undefined ? note(path, host.ask(path)) : host.ask(path, body)),
+    /** Asked for before it is needed: nothing is drawn from it yet. */
+    ahead: (path) => { host.kept(path).catch(() => {}); },
   };
 }
 
@@ -31,14 +51,27 @@ export function tools(host, { element, data }) {
 
   const entries = [
     ["Picture (PNG)", "with title and sentences", async () => save(file("png"), await pictureOf(element, subtitle(host)))],
-    ["Drawing (SVG)", "charts as lines", async () => save(file("svg"), await drawing(element, host)), () => plots(element).length],
-    ["Numbers (CSV)", "a row a point", async () => save(file("csv"), csv(data ? data() : curves(element))), () => data || plots(element).length],
+    ["Drawing (SVG)", "charts as lines", async () => save(file("svg"), await drawing(element, host)), () => drawings(element).length],
+    ["Numbers (CSV)", "a row a point, with names and units", async () => save(file("csv"), csv(tables(element, data))), () => hasTables(element, data)],
     ["Arrays (npz)", "what this is drawn from, for NumPy", async () => save(file("npz"), await arrays(host)), () => host.asked().some((path) => path !== "views" && path !== "runs")],
     ["Code (Python)", "that makes it", async () => show(code(host))],
     ["Link", "back to exactly this", async () => show(host.link(host.about))],
-    ["Film (GIF)", "through training", async () => save(file("gif"), bytes(await host.ask(`film/${name}/${host.get("run")}?${settings(host)}`), "image/gif")), () => host.about.films && !host.recorded],
+    ["Film (GIF)", "through training", () => film("GIF"), () => moves() && !host.recorded],
+    ["Film (MP4)", "through training", () => film("MP4"), () => moves() && !host.recorded],
+    ["Film (WebM)", "through training, made by this browser", async () => save(file("webm"), await webm(await filmed())), () => moves() && canRecord()],
     ["One file (HTML)", "works without lab and network", async () => save(file("html"), bytes(await host.ask(`export/${name}/${host.get("run")}?${settings(host)}`), "text/html")), () => !host.recorded && host.run()],
   ];
+
+  const moves = () => host.stops().length > 1 && (host.about.films || host.about.records.some((path) => /\{(step|source|checkpoint)\}/.test(path)));
+  const filmed = () => frames(host, element, () => subtitle(host), (i, n) => { said.textContent = `picture ${i} of ${n} …`; });
+
+  /** Drawn by Python where it knows how, else made of pictures of this card. */
+  async function film(format) {
+    const kind = format.toLowerCase(), known = host.about.films;
+    const handed = known ? null : handedOn(await filmed());
+    const made = known ? await host.ask(`film/${name}/${host.get("run")}?${settings(host)}&kind=${kind}`) : await host.ask(`film?sizes=${handed.sizes}&kind=${kind}`, handed.body);
+    return save(file(kind), bytes(made, FORMATS[format]));
+  }
 
   menu.addEventListener("toggle", () => {
     if (!menu.open) return;
@@ -86,81 +119,39 @@ function subtitle(host) {
 
 const settings = (host) => new URLSearchParams({ state: JSON.stringify(Object.fromEntries(host.address())) });
 
-/** Python that shows this view, and reads the numbers it is drawn from. */
-function code(host) {
-  const run = JSON.stringify(host.run()?.head.name ?? null).replace("null", "None");
-  const given = new Map(host.address());
-  for (const key of ["run", "page", "overlay"]) given.delete(key);
-  if (host.stop() !== null) given.set("step", host.stop());
-  const python = (value) => (typeof value === "number" ? String(value) : typeof value === "boolean" ? (value ? "True" : "False") : JSON.stringify(String(value)));
-  const words = [...given].filter(([key]) => /^[a-z_]\w*$/i.test(key)).map(([key, value]) => `, ${key}=${python(value)}`).join("");
-  const lines = ["import lab", "", `lab.show(${JSON.stringify(host.about.name)}, ${run}${words})  # this view, in a notebook`];
-  const prefix = `run/${host.get("run")}/`;
-  for (const path of host.asked()) {
-    if (path.startsWith(prefix)) lines.push(`lab.answer(${run}, ${JSON.stringify(path.slice(prefix.length))})  # what it is drawn from`);
-  }
-  if (plottedFrom(host)) lines.push(`lab.find(${run}).metrics()  # its curves, a pandas table`);
-  return lines.join("\n");
-}
-
-const plottedFrom = (host) => host.asked().length === 0;
-
-// ---- numbers
-
-const plots = (element) => [...element.querySelectorAll(".plot")].filter((plot) => plot.data?.length);
-const headOf = (plot) => plot.closest(".panel")?.querySelector("h3")?.textContent.trim() ?? "";
-const plain = (text) => String(text ?? "").replace(/&#(\d+);/g, (_, code) => String.fromCharCode(code));
-
-/** The curves of all charts, as { panel: { curve, x, y } }. */
-function curves(element) {
-  return Object.fromEntries(plots(element).map((plot, index) => {
-    const rows = { curve: [], x: [], y: [] };
-    for (const trace of plot.data) {
-      const y = [...(trace.y ?? [])], x = [...(trace.x ?? y.keys())];
-      y.forEach((value, i) => { rows.curve.push(plain(trace.name)); rows.x.push(x[i]); rows.y.push(value); });
-    }
-    return [headOf(plot) || `plot ${index + 1}`, rows];
-  }));
-}
-
-/** { table: { column: [values] } } → CSV with the table's name in the first column. */
-export function csv(tables) {
-  const names = [...new Set(Object.values(tables).flatMap((table) => Object.keys(table)))];
-  const cell = (value) => (/[",\n\r]/.test(String(value ?? "")) ? `"${String(value).replaceAll('"', '""')}"` : String(value ?? ""));
-  const lines = [["table", ...names].map(cell).join(",")];
-  for (const [title, table] of Object.entries(tables)) {
-    const count = Math.max(0, ...Object.values(table).map((column) => column.length));
-    for (let i = 0; i < count; i++) lines.push([title, ...names.map((name) => table[name]?.[i])].map(cell).join(","));
-  }
-  return lines.join("\n") + "\n";
-}
-
-/** The arrays of the answers this view is drawn from, under the paths they were asked by. */
-async function arrays(host) {
-  const found = {};
-  for (const path of host.asked()) {
-    const answer = await host.kept(path).catch(() => null);
-    const short = path.replace(`run/${host.get("run")}/`, "").replace(/[?&=/]+/g, ".");
-    for (const [name, tensor] of Object.entries(answer?.tensors ?? {})) found[`${short}.${name}`] = tensor;
-  }
-  if (!Object.keys(found).length) throw new Error("This view is drawn from curves; save them as CSV.");
-  return npz(found);
-}
-
 // ---- charts as SVG
 
+const drawings = (element) => [...element.querySelectorAll(".plot, svg.bars, svg.spark")].filter((one) => one.matches("svg") || one.data?.length);
+
 async function drawing(element, host) {
-  const Plotly = await host.plotly(), parts = [];
+  const parts = [];
   let top = 0, width = 0;
-  for (const plot of plots(element)) {
-    const text = decodeURIComponent((await Plotly.toImage(plot, { format: "svg", width: plot.clientWidth, height: plot.clientHeight })).replace(/^data:image\/svg\+xml,/, ""));
-    const title = headOf(plot);
+  for (const one of drawings(element)) {
+    const { width: wide, height: tall } = one.getBoundingClientRect(), title = headOf(one);
     if (title) { parts.push(`<text x="8" y="${top + 16}" font-family="sans-serif" font-size="13" font-weight="600" fill="${styleOf(element, "--ink")}">${xml(title)}</text>`); top += 24; }
-    parts.push(text.replace("<svg ", `<svg y="${top}" `));
-    top += plot.clientHeight;
-    width = Math.max(width, plot.clientWidth);
+    parts.push((one.matches("svg") ? standalone(one, wide, tall) : await charted(one, host)).replace("<svg ", `<svg y="${top}" `));
+    top += Math.ceil(tall);
+    width = Math.max(width, Math.ceil(wide));
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${top}" viewBox="0 0 ${width} ${top}"><title>${xml(host.about.title)}</title><rect width="100%" height="100%" fill="${styleOf(element, "--card")}"/>${parts.join("")}</svg>`;
+}
+
+async function charted(plot, host) {
+  const Plotly = await host.plotly(), { clientWidth: width, clientHeight: height } = plot;
+  return decodeURIComponent((await Plotly.toImage(plot, { format: "svg", width, height })).replace(/^data:image\/svg\+xml,/, ""));
+}
+
+/** A drawing of ours with its looks written into it, since no style sheet goes with it. */
+function standalone(svg, width, height) {
+  const copy = svg.cloneNode(true), originals = [svg, ...svg.querySelectorAll("*")];
+  [copy, ...copy.querySelectorAll("*")].forEach((part, i) => {
+    const style = getComputedStyle(originals[i]);
+    part.removeAttribute("class");
+    part.style.cssText = ["fill", "stroke", "stroke-width", "stroke-dasharray", "opacity", "font-size", "font-family"].map((name) => `${name}:${style.getPropertyValue(name)}`).join(";");
+  });
+  copy.setAttribute("width", width);
+  copy.setAttribute("height", height);
+  return new XMLSerializer().serializeToString(copy);
 }
 
 const styleOf = (element, name) => getComputedStyle(element).getPropertyValue(name).trim();

@@ -71,6 +71,17 @@ def _key(run: Run, step: int, count: int) -> str:
     return str(crowd.question(run, step, count)["entry"])
 
 
+@answers("run/{run}/crowd/{step}/loss")
+def loss(house: House, run: str, step: int, count: int = 0) -> Reply:
+    """Each image's own `loss` (M), in nats, at the last checkpoint not after the step."""
+    found = house.shelf.run(run)
+    crowd.checked(house, found, count)
+    at, seen = crowd.losses(house, found, step, count)
+    if isinstance(seen, Waiting):
+        return reply(seen, "")
+    return reply({"loss": seen["loss"]}, f"{run} {at} {count} loss", step=at, student=bool(seen["student"][0]))
+
+
 @answers("run/{run}/crowd/{step}/vectors")
 def vectors(house: House, run: str, step: int, count: int = 0, tokens: Tokens = "cls") -> Reply:
     """One row a point in eight bits, from which neighbours are found in the browser."""

@@ -141,9 +141,9 @@ def test_the_clock_and_the_anchor_move_the_matrices_and_the_curves(watched: Watc
         for s in (0, 50, 100)
     ]
     assert drawn[:3] == pytest.approx(expected, abs=1e-6)
-    page.get_by_label("student").first.check(force=True)
+    page.get_by_label("Network", exact=True).select_option("student")
     watched.wait("document.querySelector('[data-view=gram]').innerText.includes('no student to show')")
-    page.get_by_label("teacher").first.check(force=True)
+    page.get_by_label("Network", exact=True).select_option("")
     refused = [error for error in watched.errors if "404" in error]
     assert len(refused) == 1, "the browser notes what the lab refused"
     watched.errors.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from safetensors.numpy import load
 
 import lab
 from dino_core.errors import DinoError, RunError
-from lab import local, onefile, stills
+from lab import films, local, onefile, stills
 from lab.site import site
 from lab.views import catalogue
 from tests.apps.growing import Growing
@@ -45,14 +46,49 @@ def test_a_still_holds_the_numbers_of_the_probe(run: lab.Run) -> None:
 
 
 def test_a_film_has_a_frame_a_step_and_its_axes_stay(run: lab.Run, tmp_path: Path) -> None:
-    film = Image.open(lab.film("attention", run, tmp_path / "heads.gif"))
-    assert film.n_frames == len(run.probes)
+    for name in ("heads.gif", "heads.webp"):
+        assert Image.open(lab.film("attention", run, tmp_path / name)).n_frames == len(run.probes)
     limits = [stills.drawn("loss", run, step, until=step).axes[0].axis() for step in run.probes]
     assert limits[0] == limits[-1]
     with pytest.raises(RunError, match="ends in"):
         lab.film("attention", run, tmp_path / "heads.avi")
     with pytest.raises(RunError, match="no pictures at step 7"):
         lab.film("attention", run, tmp_path / "heads.gif", steps=[7])
+
+
+@pytest.mark.skipif(films.ffmpeg() is None, reason="no ffmpeg here, and imageio-ffmpeg is not installed")
+def test_an_mp4_holds_the_frames_in_order(run: lab.Run, tmp_path: Path) -> None:
+    """Read back by the same program: as many pictures as the film has beats, each like the one that went in."""
+    file = lab.film("attention", run, tmp_path / "heads.mp4")
+    assert file.read_bytes()[4:8] == b"ftyp"
+    wanted = films.frames("attention", run)
+    command = [films.ffmpeg(), "-loglevel", "error", "-i", str(file), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    content = subprocess.run(command, capture_output=True, check=True).stdout
+    width, height = (side - side % 2 for side in wanted[0].size)
+    seen = np.frombuffer(content, np.uint8).reshape(-1, height, width, 3)
+    assert len(seen) == len(wanted) + round(films.LAST * films.RATE)
+    for one, other in zip(wanted, seen):
+        assert np.abs(np.asarray(one)[:height, :width].astype(float) - other).mean() < 4
+
+
+def test_without_ffmpeg_an_mp4_is_refused_in_a_sentence(run: lab.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(films, "ffmpeg", lambda: None)
+    with pytest.raises(RunError, match=r"needs ffmpeg.*GIF and WebP need nothing"):
+        films.encoded([Image.new("RGB", (4, 4))], "mp4")
+
+
+def test_pictures_of_a_page_become_a_film_of_the_largest_size() -> None:
+    files = [io.BytesIO(), io.BytesIO()]
+    Image.new("RGB", (8, 6), "red").save(files[0], "JPEG")
+    Image.new("RGB", (8, 10), "blue").save(files[1], "PNG")
+    parts = [file.getvalue() for file in files]
+    sizes = ",".join(str(len(part)) for part in parts)
+    made = load(local.make(f"film?sizes={sizes}&kind=gif", b"".join(parts)))["file"].tobytes()
+    film = Image.open(io.BytesIO(made))
+    assert (film.n_frames, film.size) == (2, (8, 10))
+    for body, announced in ((b"x" * 9, "9"), (parts[0], f"{len(parts[0])},1"), (b"", "")):
+        with pytest.raises(RunError):
+            local.make(f"film?sizes={announced}&kind=gif", body)
 
 
 def test_a_page_gets_the_same_film_and_a_file(run: lab.Run) -> None:
@@ -71,24 +107,17 @@ def test_an_answer_is_what_the_page_gets(run: lab.Run) -> None:
     assert np.array_equal(given["attention"], run.probe(40).attention.astype(np.float32))
 
 
-def test_a_template_stands_for_all_its_paths() -> None:
-    view = catalogue()["patches"]
-    made = list(onefile.paths("run/{run}/probe/{step}/x?last={last}&mode={mode:a|b}", view, "r", [1, 5], [-1], [0]))
-    assert made == [f"run/r/probe/{step}/x?last=5&mode={mode}" for step in (1, 5) for mode in "ab"]
+def test_a_template_stands_for_all_its_paths(run: lab.Run) -> None:
+    view, choices = catalogue()["patches"], onefile.Wanted(run, [0, 40]).choices()
+    name = local.name_of(run)
+    made = list(onefile.paths("run/{run}/probe/{step}/x?last={last}&mode={mode:a|b}", view, choices))
+    assert made == [f"run/{name}/probe/{step}/x?last=40&mode={mode}" for step in (0, 40) for mode in "ab"]
+    sources = [f"run:{name}:{step}:{network}" for step in (0, 40) for network in ("teacher", "student")]
+    assert list(onefile.paths("{source}", view, choices)) == sources
+    assert list(onefile.paths("{checkpoint}", view, choices)) == [], "a run without checkpoints"
     assert onefile.spelt("a?y=2&x=%7B") == onefile.spelt("a?x={&y=2") == "a?x={&y=2"
     with pytest.raises(ValueError, match="nobody knows"):
-        list(onefile.paths("{nonsense}", view, "r", [1], [-1], [0]))
-
-
-def test_what_views_record_can_be_answered(run: lab.Run) -> None:
-    """A view's list of questions is held to those who answer: a renamed answer may not leave files empty."""
-    answered = [path for path, _ in onefile.recorded(list(catalogue().values()), run, run.probes)]
-    needs_checkpoints = {"objective", "heads"}
-    for view in catalogue().values():
-        for template in view.records:
-            asked = list(onefile.paths(template, view, local.name_of(run), run.probes, [-1], [0]))
-            if view.name not in needs_checkpoints and "student" not in template:
-                assert set(asked) & set(answered), f"{view.name}: {template}"
+        list(onefile.paths("{nonsense}", view, choices))
 
 
 def test_a_run_is_found_by_folder_and_by_name(run: lab.Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
