@@ -4,7 +4,7 @@
   "place": 10,
   "title": "Images as points",
   "shows": "Every point is an image (or a patch); near points are alike to the network. Axes have no unit and no meaning of their own: only nearness counts.",
-  "look": "Scrub the clock: a cloud falls apart into groups that nobody named. Draw a line around a group (shift and drag) to see what it holds; click a point for its nearest neighbours.",
+  "look": "Scrub the clock: a cloud falls apart into groups that nobody named. Draw a line around a group (shift and drag) to see what it holds; click a point for its neighbours, or search with an image of yours.",
   "needs": "probes; for more images a checkpoint and the run's data set",
   "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0", "run/{run}/crowd/{step}/loss?count=0", "run/{run}/crowd/{step}/vectors?count=0&tokens={tokens:cls|patches}", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens={tokens:cls|patches}&method=pca", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens=cls&method={method:umap|tsne}"]
 }
@@ -15,6 +15,7 @@ import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
 import { COUNTS, GROUPS, OTHER, byGroup, byValue, counted, doing, patient } from "./crowd.js";
 import { RAMP_CSS } from "./maps.js";
 import { nearestRows } from "./points.js";
+import { retrieval } from "./retrieval.js";
 import { scatter } from "./scatter.js";
 import { drawOutline, drawPicture, picture, tile } from "./tiles.js";
 
@@ -42,7 +43,10 @@ export function mount(element, host) {
     "Points; arrow keys go from point to point, Enter chooses one, plus and minus enlarge");
   const status = h("p", { class: "hint embedding-status", role: "status" }), legend = h("div", { class: "legend embedding-legend" });
   const side = h("div", { class: "embedding-side", "aria-live": "polite" }), about = h("p", { class: "hint" });
-  body.append(h("div", { class: "controls under" }, h("span", { class: "labelled" }, "colour ", colours), lasso, small, h("span", { class: "scale" }, zooms)),
+  const search = retrieval(host, () => gallery());
+  plot.canvas.addEventListener("dragover", (event) => { if (!host.recorded) event.preventDefault(); });
+  plot.canvas.addEventListener("drop", (event) => { event.preventDefault(); search.hand([...event.dataTransfer.files]); });
+  body.append(h("div", { class: "controls under" }, h("span", { class: "labelled" }, "colour ", colours), lasso, small, search.element, h("span", { class: "scale" }, zooms)),
     h("div", { class: "embedding-row" }, h("div", { class: "embedding-plot" }, plot.canvas, legend, status, about), side));
   const ask = patient(host);
   let asked = 0, shown = null, enclosed = null, anchor = { key: "", step: null };
@@ -228,8 +232,14 @@ export function mount(element, host) {
     const chosen = enclosed ? [...enclosed.keys()].filter((p) => enclosed[p]) : [];
     const near = plot.state.picked !== null && shown.vectors ? nearestRows(shown.vectors.rows.data, shown.vectors.scale.data, shown.vectors.rows.shape[1], spot, NEIGHBOURS) : [];
     near.forEach(({ index }) => plot.state.marks.set(index, "#f0b13c"));
+    search.look(shown.run, shown.answers.said.step);
+    const like = shown.vectors && shown.tokens === "cls" ? search.near(shown.vectors, NEIGHBOURS) : [];
+    like.forEach(({ index }) => plot.state.marks.set(index, "#56b4e9"));
     plot.draw();
-    refill(side, `${shown.key} ${spot} ${shown.vectors ? 1 : 0} ${chosen.join()}`, () => [
+    refill(side, `${shown.key} ${spot} ${shown.vectors ? 1 : 0} ${chosen.join()} ${search.key()} ${like.length}`, () => [
+      search.said,
+      ...(like.length ? [h("h3", {}, "Most like your image", h("small", {}, " cosine of features")), h("div", { class: "shots" }, search.shown(), like.map(({ index, cosine }) => shot(index, number(cosine, 2)))),
+        h("p", { class: "hint" }, `Labels: ${counted(like.map(({ index }) => labelOf(index))).slice(0, 3).map(([label, n]) => `${shown.classes[label] ?? (label < 0 ? "none" : `class ${label}`)} ${n}`).join(", ")}. `, search.forget)] : []),
       ...(plot.state.picked === null ? [] : [
         h("h3", {}, "Nearest neighbours", h("small", {}, " cosine of features")),
         h("div", { class: "shots" }, shot(spot, "chosen"), ...near.map(({ index, cosine }) => shot(index, number(cosine, 2)))),

@@ -1,7 +1,7 @@
 // One network's side of the heads view: the image with the chosen heads over it, rollout, and the sheet of all heads.
 
 import { h, number, percent } from "./dom.js";
-import { changed, reach, row, union } from "./looking.js";
+import { changed, highNorm, reach, row, union } from "./looking.js";
 import { entropy, jaccard, massMask, onPixels } from "./maps.js";
 import { picker } from "./picker.js";
 import { sheet } from "./sheet.js";
@@ -142,8 +142,9 @@ export function headsPanel(host, name, view) {
     const { entropy: whole, distance: far } = shown.tensors, total = Math.log(shown.grid[0] * shown.grid[1]);
     const own = `Entropy ${number(mean("entropy"))} of ${number(total)} nats; ${patch === null ? "spread about its centre" : "mean distance"} ${number(mean("distance"))} patches; ${percent(1 - mean("sum"), 0)} of the attention goes to the class token${shown.said.registers ? " and registers" : ""}.`;
     const became = Number.isFinite(parts[0].change) ? ` ${percent(mean("change"), 0)} of the attention went elsewhere since the first checkpoint.` : "";
-    if (!whole || wanted.length > 1) return own + became;
-    return `${own}${became} Over all patches as askers: entropy ${number(whole.data[wanted[0]])} nats, distance ${number(far.data[wanted[0]])} patches.`;
+    const high = unusual(wanted), long = high ? ` ${high.reduce((a, b) => a + b, 0)} patches of unusual length after this layer are outlined by dashes.` : "";
+    if (!whole || wanted.length > 1) return own + became + long;
+    return `${own}${became}${long} Over all patches as askers: entropy ${number(whole.data[wanted[0]])} nats, distance ${number(far.data[wanted[0]])} patches.`;
   }
 
   function drawImage(context, size) {
@@ -161,6 +162,8 @@ export function headsPanel(host, name, view) {
     drawPatches(context, size, shown.grid, ramp(mean, low, high, "magma", host.get("opacity")));
     drawOutline(context, size, union(wanted.map((i) => measured[i]?.mask ?? massMask(maps[i], host.get("mass")))), shown.grid, { width: 1.6 });
     if (shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.4 });
+    const high = unusual(wanted);
+    if (high) drawOutline(context, size, high, shown.grid, { colour: "#e69f00", width: 1.8, dash: [3, 3] });
     mark(context, size);
   }
 
@@ -172,6 +175,15 @@ export function headsPanel(host, name, view) {
     const sorted = Float32Array.from(map).sort(); // a patch keeps much of itself: the second largest sets the scale
     drawPatches(context, size, shown.grid, ramp(map, sorted[0], sorted.at(-2) ?? 1, "magma", host.get("opacity")));
     mark(context, size);
+  }
+
+  /** Patches of unusual length after the layer of the first chosen head; null where lengths are not known or none stands out. */
+  function unusual(wanted) {
+    const { norms } = shown.tensors;
+    if (!norms || !wanted.length) return null;
+    const tokens = norms.shape[1], at = shown.layers[Math.floor(wanted[0] / shown.said.heads)] + 1;
+    const high = highNorm(norms.data.subarray(at * tokens + shown.prefix, (at + 1) * tokens), host.get("longer") ?? 2);
+    return high.some(Boolean) ? high : null;
   }
 
   function mark(context, size) {

@@ -14,6 +14,17 @@ export function nearestRows(rows, scale, width, of, count) {
   return found.sort((a, b) => b.cosine - a.cosine || a.index - b.index).slice(0, count);
 }
 
+/** The same for a row from elsewhere, `query` (D) of length one, to which any row may be the nearest. */
+export function nearestTo(rows, scale, query, count) {
+  const width = query.length, found = [];
+  for (let p = 0; p < scale.length; p++) {
+    let sum = 0;
+    for (let d = 0; d < width; d++) sum += rows[p * width + d] * query[d];
+    found.push({ index: p, cosine: sum * scale[p] });
+  }
+  return found.sort((a, b) => b.cosine - a.cosine || a.index - b.index).slice(0, count);
+}
+
 /** Which points a closed line encloses (lab.analysis.layout.inside): `xy` (P 2), `polygon` [[x, y], …] → Uint8Array (P). */
 export function inside(xy, polygon) {
   const result = new Uint8Array(xy.length / 2);

@@ -270,3 +270,35 @@ def test_layouts_chain_from_the_anchor_outwards() -> None:
     assert many[0] == 0
     assert many[-1] == 990
     assert len(many) <= 13
+
+
+def test_an_images_own_loss_is_that_of_its_crops_pair_by_pair(house: House) -> None:
+    from dino_core.data.multicrop import MultiCrop
+    from dino_core.data.views import Decoded
+    from dino_core.schedules import Schedule
+
+    (listed,) = house.shelf.listing()
+    run = house.shelf.run(listed["id"])
+    step = run.checkpoints[-1]
+    tensors, said = ask(house, f"crowd/{step}/loss")
+    assert (said["step"], said["student"]) == (step, False)
+    pixels = torch.from_numpy(run.probe_images.images.copy())
+    count = len(pixels)
+    sizes = torch.tensor(pixels.shape[2:]).repeat(count, 1)
+    decoded = Decoded(pixels, sizes, torch.full((count,), -1), torch.arange(count))
+    views = MultiCrop(run.config.crops)(decoded, torch.Generator().manual_seed(0))
+    network, now = load_teacher(run.checkpoint_folder(step)), Schedule(run.config).at(step - 1)
+    centre = torch.from_numpy(np.asarray(crowd.centres(run.checkpoint_folder(step))["centre"]))
+    with torch.inference_mode():
+        teacher = network([views.globals], patches=False).logits
+        student = network([part for part in (views.globals, views.locals) if len(part)], patches=False).logits
+    for image in (0, count - 1):
+        total, pairs = 0.0, 0
+        for s in range(len(student)):
+            for t in range(len(teacher)):
+                if s == t:
+                    continue
+                q = ((teacher[t, image] - centre) / now.teacher_temperature).softmax(-1)
+                p = (student[s, image] / now.student_temperature).log_softmax(-1)
+                total, pairs = total - float(q @ p), pairs + 1
+        assert tensors["loss"][image] == pytest.approx(total / pairs, rel=0.02)

@@ -70,3 +70,14 @@ def test_high_norms_are_those_beyond_a_multiple_of_the_median_of_their_own_image
     assert not artifacts.high_norm(norms, 6.0).any()
     with pytest.raises(ValueError, match=r"ratio is 0\.0"):
         artifacts.high_norm(norms, 0.0)
+
+
+def test_change_is_the_share_of_attention_that_went_elsewhere() -> None:
+    now, then = rows(2, 3, 5), rows(2, 3, 5, seed=1) * 0.7
+    found = attention.changed(now, then)
+    for one in np.ndindex(2, 3):
+        p, q = now[one] / now[one].sum(), then[one] / then[one].sum()
+        assert found[one] == pytest.approx(sum(max(a - b, 0.0) for a, b in zip(p, q)))
+    assert attention.changed(now, now) == pytest.approx(0)
+    apart = np.eye(5)[:1], np.eye(5)[1:2]
+    assert attention.changed(*apart) == pytest.approx(1)

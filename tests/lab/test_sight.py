@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -51,9 +52,12 @@ def house(folder: Path, small_run: Path, tmp_path_factory: pytest.TempPathFactor
     broken.write_bytes(b"not a file of weights")
     models = sight.named([str(broken), "random:vit_tiny_patch16_224", "nowhere/missing.pth"])
     worker = Worker(idle=30.0)
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setenv("DINO_LAB_DATA", str(folder / "train"))  # where torchvision's sets are on this machine
     yield House(
         Shelf([small_run.parent, GOLDEN.parent]), worker, more={"sight": Given(models=models, folders=[folder])}
     )
+    monkeypatch.undo()
     worker.close()
 
 
@@ -128,6 +132,62 @@ def test_what_is_not_there_costs_one_sentence(house: House, values: dict[str, st
     whole = {"source": f"run:{name}:500:teacher", "images": f"probe:{name}", **values}
     with pytest.raises((RunError, DataError, Unanswered), match=sentence.replace(".", r"\.")):
         asked(house, "sight/features", **whole)
+
+
+def test_the_student_of_a_checkpoint_looks_at_any_image(house: House, small_run: Path) -> None:
+    """Where training state was kept, the student sees what its own network sees, and not what the teacher sees."""
+    from lab import eyes
+
+    name, folder = house.shelf.name_of(small_run), Run(small_run).checkpoint_folder(12)
+    seen, said = asked(house, "sight/features", source=f"run:{name}:12:student", images="folder:0")
+    teacher, _ = asked(house, "sight/features", source=f"run:{name}:12:teacher", images="folder:0")
+    eye = eyes.opened(str(folder), "as it is", "student")
+    expected, about = eyes.features(eye, sight.shown(house, "folder:0").read().images, 0)
+    assert np.abs(seen["patches"].astype(int) - expected["patches"]).max() <= 1
+    assert (said["rows"], said["columns"]) == (about["rows"], about["columns"])
+    assert np.abs(seen["patches"].astype(int) - teacher["patches"]).max() > 1
+
+
+def test_images_of_the_data_set_are_the_same_whenever_asked(house: House, small_run: Path) -> None:
+    from dino_core.data.sources import open_source
+    from dino_core.evaluation.images import read_images
+
+    run = Run(small_run)
+    seen, _ = asked(house, "sight/images", images=f"data:{house.shelf.name_of(small_run)}")
+    side = run.probe_images.images.shape[-1]
+    expected = read_images(open_source(run.config.data), sight.OF_DATA, side)
+    assert np.array_equal(seen["images"], expected.images.permute(0, 2, 3, 1).numpy())
+    assert expected.masks is not None
+    assert np.array_equal(seen["masks"], expected.masks.numpy())
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("torchvision:ImageFolder", ""),
+        ("torchvision:MNIST", "is not downloaded"),
+        ("hf:nobody/nothing", "could not be loaded"),
+        ("hf:SECRET", "which this lab was not given"),
+        ("SECRET", "which this lab was not given"),
+    ],
+)
+def test_data_sets_on_this_machine_are_shown_and_none_is_fetched(
+    source: str, sentence: str, house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(GOLDEN, tmp_path / "runs" / "named")
+    (tmp_path / "secret").mkdir()
+    config = tmp_path / "runs" / "named" / "config.json"
+    said = json.loads(config.read_text())
+    said["data"]["source"] = source.replace("SECRET", str(tmp_path / "secret"))
+    config.write_text(json.dumps(said))
+    monkeypatch.setattr(house.shelf, "folders", [*house.shelf.folders, tmp_path / "runs"])
+    name = house.shelf.name_of(tmp_path / "runs" / "named")
+    if sentence:
+        with pytest.raises((RunError, DataError), match=sentence):
+            asked(house, "sight/images", images=f"data:{name}")
+    else:
+        seen, _ = asked(house, "sight/images", images=f"data:{name}")
+        assert len(seen["images"]) > 0
 
 
 def test_a_student_is_only_there_where_the_run_stored_it(house: House) -> None:

@@ -6,9 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from dino_core.errors import RunError
 from lab import views
+from lab.analysis import attention
 from lab.answers import House, Reply, Unanswered, answers, value_of
 from lab.run import Probe, Run
 from lab.shelf import Shelf
@@ -103,3 +106,24 @@ def test_what_is_handed_in_reaches_its_answer(house: House) -> None:
     assert house.tell("echo/2", b"da").make() == {"said": "dada"}
     with pytest.raises(Unanswered):
         house.ask("echo/2")
+
+
+def test_heads_through_training_are_measured_as_analysis_does(house: House) -> None:
+    run = Run(GOLDEN)
+    said = house.ask(f"run/{house.shelf.name_of(GOLDEN)}/heads", {"image": "1"}).make()
+    assert said["steps"] == run.probes
+    masks = run.probe_images.masks
+    assert masks is not None
+    first = run.probe(run.probes[0]).attention[1].astype(float)
+    for at, step in enumerate(run.probes):
+        probe = run.probe(step)
+        for head, weights in enumerate(probe.attention[1].astype(float)):
+            assert said["entropy"][at][head] == pytest.approx(
+                attention.head_entropy(weights) / np.log(len(weights)), abs=1e-3
+            )
+            held = attention.on_pixels(attention.mass_mask(weights), probe.grid, masks.shape[-1])
+            wanted = attention.jaccard(held, masks[1].reshape(-1) > 0)
+            assert said["jaccard"][at][head] == pytest.approx(wanted, abs=1e-3)
+            assert said["changed"][at][head] == pytest.approx(attention.changed(weights, first[head]), abs=1e-3)
+    with pytest.raises(RunError, match="no probe image 99"):
+        house.ask(f"run/{house.shelf.name_of(GOLDEN)}/heads", {"image": "99"}).make()
