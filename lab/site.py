@@ -11,11 +11,15 @@ from pathlib import Path
 from dino_core.errors import DinoError, RunError
 from lab import coursepages, stills
 from lab.lessons import lessons
-from lab.onefile import export
+from lab.onefile import PATIENCE, export
 from lab.run import Run, runs
 from lab.views import catalogue
 
-VIEWS = ("diagnosis", "emergence", "loss", "collapse", "attention", "patches", "gram", "spectrum", "events")
+VIEWS = (
+    "diagnosis", "emergence", "loss", "attention", "patches", "collapse", "spectrum", "events", "objective", "miniature",
+    "playground", "heads", "trajectories", "components", "matching", "carried", "gram", "dense", "gramtoy", "prototypes",
+    "drift", "births", "embedding", "alignment",
+)  # fmt: skip
 COVER = "patches"
 """The view whose picture stands for a run in the index."""
 HANDOUT = "HANDOUT.md"
@@ -30,10 +34,12 @@ def site(
     notebooks: str | Path | None = None,
     views: Sequence[str] = VIEWS,
     steps: Sequence[int] | None = None,
+    patience: float = PATIENCE,
 ) -> list[Path]:
     """Write the pages; gives their files, the index first.  RunError where a folder has no run that can be shown.
 
-    `notebooks` is the folder of the course (with `student/` and `instructor/`), or any folder of executed notebooks."""
+    `notebooks` is the folder of the course (with `student/` and `instructor/`), or any folder of executed notebooks; `patience` are
+    seconds that each page may wait for what a worker computes."""
     target = Path(out)
     target.mkdir(parents=True, exist_ok=True)
     known = [view for view in views if view in catalogue()]
@@ -41,7 +47,7 @@ def site(
     for run in runs(folder):
         file = target / f"{_plain(run.path.name)}.html"
         try:
-            export(known, run, file, steps=steps)
+            export(known, run, file, steps=steps, patience=patience)
         except (DinoError, OSError):
             continue
         files.append(file)

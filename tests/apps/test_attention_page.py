@@ -215,7 +215,7 @@ def test_the_browsers_attention_is_pythons(looking: Looking) -> None:
             return {
                 rows: [0, 1, 2].map((head) => [...js.row(queries, keys, [7, 4], head, 3)]),
                 from: maps.map((map) => js.reach(map, 4, 6)), spread: maps.map((map) => js.reach(map, 4)),
-                high: norms.map((row) => [...js.highNorm(row, 1.3)]),
+                high: norms.map((row) => [...js.highNorm(row, 1.3)]), changed: maps.map((map) => js.changed(map, maps[0])),
             };
         }""",
         {
@@ -228,6 +228,7 @@ def test_the_browsers_attention_is_pythons(looking: Looking) -> None:
     assert found["from"] == pytest.approx(attention.distance_from(maps, (3, 4), 6))
     assert found["spread"] == pytest.approx(attention.spread(maps, (3, 4)))
     assert (np.array(found["high"], bool) == artifacts.high_norm(norms, 1.3)).all()
+    assert found["changed"] == pytest.approx(attention.changed(maps, maps[:1]))
 
 
 def test_a_phone_shows_the_page_without_scrolling_sideways(looking: Looking) -> None:

@@ -199,7 +199,7 @@ def test_the_browsers_matching_is_pythons(patches: Patches) -> None:
     units = integers * scale[..., None].astype(np.float64)
     chosen = [(0, 3, True), (1, 7, False), (0, 11, False), (1, 2, True)]
     found = patches.page.evaluate(
-        """async ({ data, scale, examples }) => {
+        """async ({ data, scale, examples, marked }) => {
             const js = await import('/static/lab/matches.js');
             const patches = { data: Int8Array.from(data), shape: [2, 20, 6] };
             const features = { patches, scale: { data: Float32Array.from(scale) } };
@@ -207,11 +207,14 @@ def test_the_browsers_matching_is_pythons(patches: Patches) -> None:
             const list = (options) => js.pairs(rows, others, 6, options).found.map(({ a, b }) => [a, b]);
             return { mutual: list({}), strict: list({ ratio: 0.85 }), any: list({ both: false }),
                 probe: [...js.linearProbe(features, examples)],
-                none: js.linearProbe(features, examples.filter(({ positive }) => positive)) };
+                none: js.linearProbe(features, examples.filter(({ positive }) => positive)),
+                carried: [...js.propagate(frames(features), Float32Array.from(marked), { top: 3, context: 1 })] };
+            function frames({ patches, scale }) { return { patches: { ...patches, shape: [4, 10, 6] }, scale }; }
         }""",
         {
             "data": integers.ravel().tolist(), "scale": scale.ravel().tolist(),
             "examples": [{"image": i, "patch": p, "positive": s} for i, p, s in chosen],
+            "marked": [1, 1, 0, 0, 0, 0, 0, 1, 0, 0],
         },
     )  # fmt: skip
     assert found["mutual"] == matching.mutual(units[0], units[1])[0].tolist()
@@ -222,3 +225,6 @@ def test_the_browsers_matching_is_pythons(patches: Patches) -> None:
     )
     assert np.array(found["probe"]).reshape(2, 20) == pytest.approx(probe, abs=1e-4)
     assert found["none"] is None
+    labels = np.array([1, 1, 0, 0, 0, 0, 0, 1, 0, 0], float)
+    carried = matching.propagate(units.reshape(4, 10, 6), labels, top=3, context=1)
+    assert np.array(found["carried"]).reshape(4, 10) == pytest.approx(carried, abs=1e-4)

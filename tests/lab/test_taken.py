@@ -13,7 +13,7 @@ from safetensors.numpy import load
 
 import lab
 from dino_core.errors import DinoError, RunError
-from lab import films, local, onefile, stills
+from lab import films, local, onefile, sight, stills
 from lab.site import site
 from lab.views import catalogue
 from tests.apps.growing import Growing
@@ -134,3 +134,21 @@ def test_a_gallery_is_an_index_and_a_page_a_run(run: lab.Run, tmp_path: Path) ->
     assert "http" not in index.read_text().replace("http-equiv", "").replace("http://www.w3.org", "")
     with pytest.raises(RunError, match="no run below"):
         site(tmp_path / "out", tmp_path / "other")
+
+
+def test_what_is_offered_has_names_and_stays_what_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local.house(), "more", {})
+    assert lab.offer() == {"models": [sight.FLOOR], "folders": [], "takes": True}
+    offered = lab.offer(models=["random:vit_tiny_patch16_224"], folders=[tmp_path])
+    assert offered["models"] == [sight.FLOOR, "random:vit_tiny_patch16_224"]
+    assert lab.offer(folders=[tmp_path])["folders"] == offered["folders"]
+    with pytest.raises(RunError, match="there is no folder"):
+        lab.offer(folders=[tmp_path / "nowhere"])
+
+
+def test_a_widget_that_looks_through_networks_brings_their_bar_and_the_clock(run: lab.Run) -> None:
+    names = [view["name"] for view in lab.show("heads", run, overlay="dino_shapes")._views]
+    assert names == ["sources", "heads", "transport"]
+    assert [view["name"] for view in lab.show("loss", run)._views] == ["loss"]
+    assert lab.show("gram", run, overlay="dino_shapes").state["overlay"] == local.name_of(lab.find("dino_shapes"))
+    assert "{run}" not in str(lab.answer(run, "sight/images?images=probe:{run}").keys())
