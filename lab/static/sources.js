@@ -14,6 +14,7 @@ import { hasCamera, photographed, prepared } from "./handed.js";
 import { keepSight } from "./sight.js";
 
 const PAGES = ["attention", "patches", "gram", "compare"];
+const FRAME = 125; // milliseconds that a frame of a video stays, as long as it stood in the film
 const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
 
 export function mount(element, host) {
@@ -30,12 +31,13 @@ export function mount(element, host) {
   const file = h("input", { type: "file", accept: "image/png,image/jpeg,image/webp,image/gif,image/bmp,video/*", multiple: true, hidden: true, onchange: () => { hand([...file.files]); file.value = ""; } });
   const open = h("button", { type: "button", class: "follow", title: "Choose photographs, or a short video; dropping and pasting them works too. Nothing leaves this machine, nothing is kept.", onclick: () => file.click() }, "Your images …");
   const camera = h("button", { type: "button", class: "follow", hidden: true, onclick: photograph }, "Camera");
+  const play = h("button", { type: "button", class: "follow", hidden: true, "aria-pressed": "false", title: "Frame after frame, in every view of this page", onclick: () => roll(timer === null) }, "play the video");
   const status = h("p", { class: "hint", role: "status" }), lens = h("div", { class: "lens" });
   const labelled = (text, list) => h("label", { class: "labelled" }, text, list);
-  element.append(h("div", { class: "controls" }, labelled("network", network), labelled("beside it", against), labelled("images", images), labelled("pixels", size), open, file, camera), lens, status);
-  let offered = { models: [], folders: [], takes: false };
+  element.append(h("div", { class: "controls" }, labelled("network", network), labelled("beside it", against), labelled("images", images), labelled("pixels", size), open, play, file, camera), lens, status);
+  let timer = null, offered = { models: [], folders: [], takes: false };
   const area = host.about.alone ? element.closest(".dino-lab") ?? element : document; // in someone else's page, only what happens in our own place
-  const handed = new Map(); // sets of this visit, by name
+  const handed = new Map(), films = new Map(); // sets of this visit, by name, and how many frames a video has
 
   host.ask("sight").then((found) => { offered = found; fill(); }, (error) => { status.textContent = error.message; });
   hasCamera().then((there) => { camera.hidden = !there || !offered.takes; camera.dataset.there = String(there); });
@@ -53,7 +55,17 @@ export function mount(element, host) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length && here()) { event.preventDefault(); hand(files); }
   });
+  host.on(["images", "page"], () => roll(false));
   fill();
+
+  /** Frames one after the other; any other choice stops it. */
+  function roll(on) {
+    const count = films.get(host.get("images")) ?? 0;
+    clearInterval(timer);
+    timer = on && count > 1 ? setInterval(() => { if (host.get("images") && !document.hidden) host.set({ image: (host.get("image") + 1) % count }); }, FRAME) : null;
+    play.textContent = timer === null ? "play the video" : "stop";
+    play.setAttribute("aria-pressed", String(timer !== null));
+  }
 
   function here() { return host.about.alone || PAGES.includes(host.get("page")); }
   const listens = (data) => here() && [...(data?.types ?? [])].includes("Files");
@@ -71,6 +83,7 @@ export function mount(element, host) {
     options(size, [["", "as trained"], ...SIZES.map((side) => [String(side), String(side)])], host.get("size") ? String(host.get("size")) : "");
     size.parentElement.hidden = host.recorded; // a file holds one
     open.hidden = !offered.takes;
+    play.hidden = !films.has(set);
     camera.hidden = !offered.takes || camera.dataset.there !== "true";
   }
 
@@ -89,8 +102,9 @@ export function mount(element, host) {
     try {
       const { body, sizes, video } = await prepared(usable);
       const { set } = await host.ask(`sight/images?sizes=${sizes}&video=${video}`, body);
-      const count = sizes.split(",").length;
-      handed.set(`set:${set}`, video ? `video, ${count} frames` : count > 1 ? `${count} of your images` : usable[0].name?.slice(0, 28) || "your image");
+      const { said, tensors } = await host.kept(`sight/images?images=set:${set}`), count = tensors.images.shape[0];
+      if (said.video) films.set(`set:${set}`, count);
+      handed.set(`set:${set}`, said.video ? `video, ${count} frames` : count > 1 ? `${count} of your images` : usable[0].name?.slice(0, 28) || "your image");
       status.textContent = "";
       host.set({ images: `set:${set}`, image: 0, patch: null, pinned: false });
     } catch (error) {
