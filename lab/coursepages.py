@@ -68,7 +68,14 @@ def _figures(books: Sequence[Lesson], out: Path, steps: Sequence[int] | None) ->
     failed = set()
     for shown in {one.file: one for book in books for one in book.shown.values()}.values():
         try:
-            export(shown.view, Run(GALLERY / (shown.run or RECORDED)), out / shown.file, steps=steps, **shown.state)
+            export(
+                shown.view,
+                Run(GALLERY / (shown.run or RECORDED)),
+                out / shown.file,
+                steps=steps,
+                patience=0.0,
+                **shown.state,
+            )
         except (DinoError, OSError, ValueError):
             failed.add(shown.file)
     return failed
