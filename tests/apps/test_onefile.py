@@ -156,7 +156,7 @@ def test_what_a_view_asks_for_can_be_answered(name: str, recorded: dict[str, Any
     """A view's list of questions is held to those who answer: a renamed answer may not leave files empty."""
     choices = onefile.Wanted(lab.find("dino_shapes"), [0, 6000]).choices()
     for template in catalogue()[name].records:
-        if "umap" not in template:  # computed for minutes; a file waits for it, a test does not
+        if not re.search(r"umap|/loss\b", template):  # computed in the background; a file waits for it, a test does not
             assert set(onefile.paths(template, catalogue()[name], choices)) & recorded.keys(), template
 
 
