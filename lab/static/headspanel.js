@@ -162,8 +162,8 @@ export function headsPanel(host, name, view) {
     drawPatches(context, size, shown.grid, ramp(mean, low, high, "magma", host.get("opacity")));
     drawOutline(context, size, union(wanted.map((i) => measured[i]?.mask ?? massMask(maps[i], host.get("mass")))), shown.grid, { width: 1.6 });
     if (shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.4 });
-    const high = unusual(wanted);
-    if (high) drawOutline(context, size, high, shown.grid, { colour: "#e69f00", width: 1.8, dash: [3, 3] });
+    const long = unusual(wanted);
+    if (long) drawOutline(context, size, long, shown.grid, { colour: "#e69f00", width: 1.8, dash: [3, 3] });
     mark(context, size);
   }
 
