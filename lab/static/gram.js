@@ -61,7 +61,7 @@ export function mount(element, host) {
       const problems = await Promise.all([looked(first, host.get("source"), anchor), other === null ? second.clear() : looked(second, other, anchor)]);
       status.textContent = problems.filter(Boolean).join(" ");
       paint();
-      ahead(host, "features", host.get("source"));
+      if (!problems[0]) ahead(host, "features", host.get("source"));
     } catch (error) {
       first.clear();
       second.clear();
