@@ -18,7 +18,7 @@ import { drawPatches, patchAt, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
   keepSight(host);
-  const body = card(element, host.about);
+  const body = card(element, { ...host.about, data: () => ({ checkpoints: time.table(), layers: depth.table() }) });
   const time = panel("checkpoint", "checkpoint"), depth = panel("layer", "layer");
   body.append(h("div", { class: "controls under" }, h("span", { class: "scale" }, "CKA 0", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), h("div", { class: "sides" }, time.element, depth.element));
   const later = latest(overDepth);
@@ -74,8 +74,14 @@ function panel(rowWord, columnWord) {
     words.textContent = `${rowWord} ${found.rows[row]} with ${columnWord} ${found.columns[column]}: CKA ${value === null ? "undefined, one of them says the same of everything" : number(value)}`;
   }
 
+  /** A row an entry of the matrix. */
+  function table() {
+    const pairs = (found?.rows ?? []).flatMap((row, r) => found.columns.map((column, c) => [row, column, found.matrix[r][c]]));
+    return { row: pairs.map(([row]) => row), column: pairs.map(([, column]) => column), cka: pairs.map(([, , value]) => value ?? "") };
+  }
+
   return {
-    element, shown: () => found !== null,
+    element, table, shown: () => found !== null,
     say(text) { found = null; canvas.hidden = true; title.textContent = ""; left.textContent = below.textContent = ""; words.textContent = text; },
     draw(next, heading, vertical, horizontal) {
       found = next;

@@ -33,11 +33,18 @@ export function mount(element, host) {
   const learnt = h("p", { class: "verdict-learnt" });
   const bar = h("progress", { max: 1, value: 0, "aria-label": "Share of the run that is done" });
   const about = h("p", { class: "about" });
-  element.append(h("div", { class: "verdict-side" }, verdict, learnt), h("div", { class: "facts-side" }, bar, facts, about));
+  element.append(h("div", { class: "verdict-side" }, verdict, learnt), h("div", { class: "facts-side" }, bar, facts, about, h("div", { class: "controls verdict-save" }, host.about.tools?.({ element, data: numbers }))));
   let pages = [], titles = {};
   host.ask("views").then((found) => { pages = found.pages; titles = found.views; show(); }, () => {});
   host.on(["data", "run"], show);
   setInterval(seen, 1000);
+
+  /** What is said here, as a table: the finding, then every fact with its unit in its name. */
+  function numbers() {
+    const finding = Object.entries(host.run()?.head.diagnosis ?? {}).filter(([, value]) => value !== null && typeof value !== "object");
+    const rows = [...finding, ...[...facts.querySelectorAll("dt")].map((dt) => [dt.textContent, dt.nextElementSibling?.textContent ?? ""])];
+    return { diagnosis: { what: rows.map(([what]) => what), value: rows.map(([, value]) => value) } };
+  }
 
   function show() {
     const track = host.run();

@@ -20,7 +20,7 @@ const LEFT = 46, BELOW = 34, ABOVE = 44, RIGHT = 8; // CSS pixels around the cel
 
 export function mount(element, host) {
   host.keep({ prototype: -1 });
-  const body = card(element, host.about), images = strip(host);
+  const body = card(element, { ...host.about, data: () => ({ shares: shares() }) }), images = strip(host);
   const canvas = tile(draw, { tabindex: 0, class: "drift", "aria-label": "Shares of prototypes through training; arrow keys go from checkpoint to checkpoint" });
   const words = h("p", { class: "hint", role: "status" }), about = h("p", { class: "hint" });
   const brightest = h("span", {}, "100 %"), stretch = toggle("brighter", false, (on) => { stretched = on; canvas.paint(); }, "The brightest colour is the largest share there is, so that answers which name no prototype show what little they say");
@@ -56,6 +56,9 @@ export function mount(element, host) {
     const at = column(), row = shown.shares[at], best = row.indexOf(Math.max(...row));
     words.textContent = over ?? `Step ${number(shown.steps[at])}: prototype ${shown.prototypes[best]} has ${percent(row[best], 0)} of image ${shown.image + 1}'s answer; entropy ${number(shown.entropy[at])} nats.`;
   }
+
+  /** A row a checkpoint: the share of each prototype, and the entropy in nats. */
+  const shares = () => (shown ? { step: shown.steps, entropy_nats: shown.entropy, ...Object.fromEntries(shown.prototypes.map((prototype, p) => [`prototype ${prototype}`, shown.shares.map((row) => row[p])])) } : {});
 
   const column = () => Math.max(0, shown.steps.indexOf(host.stop()));
 

@@ -15,7 +15,8 @@ import { severity } from "./chart.js";
 const MOST = 60;
 
 export function mount(element, host) {
-  const body = card(element, host.about);
+  const columns = (rows) => ({ step: rows.map(({ step }) => step), event: rows.map(({ event }) => event), said: rows.map(sentence) });
+  const body = card(element, { ...host.about, data: () => ({ events: columns(host.run()?.events ?? []) }) });
   const list = h("ol", { class: "events", tabindex: 0, "aria-label": "Events" });
   body.append(list);
   host.on(["data", "run"], () => {

@@ -76,7 +76,7 @@ export function mount(element, host) {
       const source = sourceOf(host, name), against = anchorFor(host, source, name, anchor), images = imagesFor(host, source);
       if (!source) throw new Error("There is no such network at this step.");
       const [now, then, shown] = await Promise.all([features(source, images), against ? features(against, images) : null, host.kept(`sight/images?images=${encodeURIComponent(images)}`)]);
-      const title = source.startsWith("run:") ? `${labelOf(host, source)}: step ${number(stepOf(source))} against its step ${number(stepOf(against))}` : `${nameOf(host, name)}${against ? ` against ${labelOf(host, against)} at step ${number(stepOf(against))}` : ""}`;
+      const title = source.startsWith("run:") && against ? `${labelOf(host, source)}: step ${number(stepOf(source))} against its step ${number(stepOf(against))}` : `${nameOf(host, name)}${against ? ` against ${labelOf(host, against)} at step ${number(stepOf(against))}` : ""}`;
       place.show({ now: now.tensors, then: then?.tensors ?? null, grid: [now.said.rows, now.said.columns], title, key: `${source} ${against} ${images} ${host.get("size")}`, images: shown.tensors });
       return "";
     } catch (error) {
@@ -125,8 +125,10 @@ function labelOf(host, source) {
 function anchorFor(host, source, name, anchor) {
   if (!source || anchor === null) return null;
   const run = source.startsWith("run:") ? source.split(":")[1] : host.get("run");
-  const stops = name === "overlay" ? host.overlay().head.probes : host.stops();
-  return `run:${run}:${stops.findLast((stop) => stop <= anchor) ?? stops[0]}:teacher`;
+  const { probes, checkpoints } = (name === "overlay" ? host.overlay() : host.run()).head;
+  const stops = host.get("images") || host.get("size") ? checkpoints : probes; // other images need a network that was kept
+  const before = stops.findLast((stop) => stop <= anchor) ?? stops[0];
+  return before === undefined ? null : `run:${run}:${before}:teacher`;
 }
 
 /** The images that are chosen; else each run's own probe images. */

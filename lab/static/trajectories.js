@@ -26,7 +26,7 @@ export function mount(element, host) {
   const order = choice("Order", SORTS, host.get("headsby"), (headsby) => host.set({ headsby }));
   const body = card(element, { ...host.about, controls: [order], data: () => tables(shown) });
   const status = h("p", { class: "hint", role: "status" }), list = h("div", { class: "sparks" });
-  const legend = h("div", { class: "legend" }, LINES.map(({ name, colour, dash }) => h("div", {}, h("dt", {}, h("i", { class: dash ? "dashed" : null, style: `--c: var(--${colour})` }), name))), h("div", {}, h("dt", {}, "across: training step, logarithmic; up: share, 0 to 1")));
+  const legend = h("div", { class: "legend" }, LINES.map(({ name, colour, dash }) => h("div", {}, h("dt", {}, h("i", { class: "swatch", style: `--c: var(--${colour})`, "data-dash": dash ? "dash" : "solid" }), name))), h("div", {}, h("dt", {}, "across: training step, logarithmic; up: share, 0 to 1")));
   body.append(legend, list, status);
   let shown = null, asked = 0, last = "";
   host.on(["run", "image"], load);
