@@ -87,9 +87,8 @@ def lend(other: House) -> None:
 
 def name_of(run: Run) -> str:
     """The name of a run in questions; from then on they are answered."""
-    shelf, folder = house().shelf, run.path.resolve()
-    if folder not in shelf.folders:
-        shelf.folders.append(folder)
+    shelf = house().shelf
+    shelf.add(run.path.resolve())
     return shelf.name_of(run.path)
 
 

@@ -30,6 +30,13 @@ class Shelf:
         self._open: dict[str, Run] = {}
         self._looked = -1e9
 
+    def add(self, folder: Path) -> None:
+        """One more folder, or single run; what is below it is known at once."""
+        with self._lock:
+            if folder not in self.folders:
+                self.folders.append(folder)
+                self._looked = -1e9
+
     def listing(self) -> list[dict[str, Any]]:
         """All runs, newest first, recorded (gallery) ones last."""
         rows = []
