@@ -138,7 +138,8 @@ SAYS = """(name) => {
     };
     if ([...body.querySelectorAll('canvas')].some(painted)) return true;
     if ([...body.querySelectorAll('.plot')].some((plot) => plot.data?.length)) return true;
-    return body.querySelectorAll('tr, li, .panel, form, .spark polyline').length > 0 || name === 'diagnosis' && body.innerText.length > 40;
+    if (name === 'diagnosis') return body.innerText.length > 40;
+    return body.querySelectorAll('tr, li, .panel, form, .spark polyline').length > 0;
 }"""
 BARE = {"timeline"}
 """Views that say little of a run that nobody has written notes about."""
