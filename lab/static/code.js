@@ -1,7 +1,7 @@
 // Python that shows a view, and reads what it is drawn from: it runs as it stands where DINO lab is installed and the run is.
 
 const APART = ["run", "page", "overlay"];
-const SILENT = /^(views|runs|sight|started|film|export)(\/|\?|$)/; // what is asked for the page, not for the view
+const SILENT = /^(views|runs|sight|started)$|^(film|export)\//; // what is asked for the page, not for the view
 
 export function code(host) {
   const run = named(host, host.get("run")), state = new Map(host.address());

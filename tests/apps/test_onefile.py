@@ -200,6 +200,8 @@ def test_the_code_that_a_card_gives_runs(whole: Opened, recorded: dict[str, Any]
             continue
         whole.page.locator(".pages a", has_text=next(one.title for one in PAGES if one.name == page)).first.click()
         for name in names:
+            if name not in BARE:
+                whole.wait(f"({SAYS})('{name}')")
             menu = whole.page.locator(f"[data-view={name}] details.save")
             menu.locator("summary").click()
             menu.locator("button", has_text="Code").click()
