@@ -110,6 +110,8 @@ def test_clock_hover_and_address_work_in_it(opened: Opened) -> None:
 
 
 def test_a_card_is_saved_as_picture_arrays_numbers_and_drawing(opened: Opened, run: lab.Run) -> None:
+    opened.page.locator(".transport input[type=range]").focus()
+    opened.page.keyboard.press("Home")
     opened.wait("document.querySelector('.transport .at')?.textContent.startsWith('step 0')")
     opened.wait("document.querySelectorAll('[data-view=attention] .tiles figure').length === 5")
     picture = Image.open(io.BytesIO(opened.saved("attention", "PNG"))).convert("RGB")
