@@ -51,7 +51,7 @@ def write(folder: str | Path, out: Path, *, steps: Sequence[int] | None = None) 
 def summary(book: Lesson) -> str:
     """A lesson in a list: its title, its question, how long it takes."""
     minutes = f' <span class="minutes">{book.minutes}</span>' if book.minutes else ""
-    return f"<li>{_link(book)}{minutes}<p>{html.escape(book.question)}</p></li>"
+    return f"<li>{_link(book)}{minutes}{rendered(book.question)}</li>"
 
 
 def sheet(source: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dino_core.errors import DinoError, RunError
 from lab import coursepages, stills
-from lab.lessons import lessons
+from lab.lessons import RECORDED, lessons
 from lab.onefile import PATIENCE, export
 from lab.run import Run, runs
 from lab.views import catalogue
@@ -56,7 +56,8 @@ def site(
     if not files:
         raise RunError(f"there is no run below {str(folder)!r} that could be shown.")
     if notebooks:
-        export([toy for toy in TOYS if toy in catalogue()], shown[0], target / "playground.html")
+        beside = next((run for run in shown if run.path.name == RECORDED), shown[0])
+        export([toy for toy in TOYS if toy in catalogue()], beside, target / "playground.html")
         files += [target / "playground.html", *coursepages.write(notebooks, target)]
         if (sheet := Path(notebooks) / HANDOUT).is_file():
             (target / "handout.html").write_text(coursepages.sheet(sheet), "utf-8")
