@@ -127,7 +127,7 @@ def _cells(book: Lesson, failed: set[str]) -> Iterator[str]:
 
 
 def _code(cell: dict[str, Any], outputs: list[dict[str, Any]], shown: Shown | None) -> Iterator[str]:
-    if asked := _guess(cell):
+    if asked := _guess(cell, outputs):
         yield asked
         return
     yield _highlighted(cell["source"])
@@ -139,14 +139,20 @@ def _code(cell: dict[str, Any], outputs: list[dict[str, Any]], shown: Shown | No
         yield _frame(shown)
 
 
-def _guess(cell: dict[str, Any]) -> str:
-    """A question that the reader answers before reading on, in place of the code that asks it."""
+ASKED = re.compile(r"Predict (\d\d\.[a-z])\. (.+?)\n((?:   - .+\n)*)(?:Record yours|Your guess|\Z)", re.DOTALL)
+
+
+def _guess(cell: dict[str, Any], outputs: list[dict[str, Any]]) -> str:
+    """A question that the reader answers before reading on, as the cell printed it, in place of the code that asks it."""
     match statements(cell):
-        case [ast.Expr(value=ast.Call(func=ast.Name(id="predict"), args=[number, question, *rest]))]:
-            name, asked = (html.escape(str(ast.literal_eval(one))) for one in (number, question))
-            options = [html.escape(str(option)) for option in ast.literal_eval(rest[0])] if rest else []
+        case [ast.Expr(value=ast.Call(func=ast.Name(id="predict")))]:
+            found = ASKED.search("".join(text_of(one.get("text", "")) for one in outputs))
         case _:
-            return ""
+            found = None
+    if not found:
+        return ""
+    name, asked = found[1], html.escape(" ".join(found[2].split()))
+    options = [html.escape(line.removeprefix("   - ")) for line in found[3].splitlines()]
     choices = "".join(f'<label><input type="radio" name="{name}"> {option}</label>' for option in options)
     answer = choices or '<label>Your guess <input type="text" inputmode="decimal" size="8"></label>'
     return f'<fieldset class="guess"><legend>Predict {name}</legend><p>{asked}</p>{answer}</fieldset>'

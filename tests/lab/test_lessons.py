@@ -32,7 +32,10 @@ def cell(source: str, printed: str = "", kind: str = "code", **metadata: Any) ->
 FIRST = [
     cell("# 01 One\n\n**Question:** what is it?\n\n5 minutes · needs: nothing", kind="markdown"),
     cell("import set_up", tags=["setup"]),
-    cell('predict("01.a", "Does it <rise>?", ["yes", "no"])', "Predict 01.a."),
+    cell(
+        'predict("01.a", f"Does it {WHAT}?", ["yes", "no"])',
+        "Predict 01.a. Does it\n<rise>?\n   - yes\n   - no\nRecord yours: predict(...)\n",
+    ),
     cell('print("seen")\nreveal("01.a", "yes")', "seen\n01.a: yes. Because.\nYou recorded no guess. The next one.\n"),
     cell("## Formulas\n\nThe loss is $-\\frac{1}{B} \\sum_b \\ln p_b$ and\n\n$$H(t) \\ge 0$$", kind="markdown"),
     cell('PLACE = 2\nrun = gallery()\nshow("attention", run=run, image=PLACE)', "printed with it"),
@@ -87,6 +90,7 @@ def test_each_notebook_of_the_course_becomes_a_page(book: lessons.Lesson) -> Non
             assert "<code>\\" not in drawn
             assert "$" not in re.sub(r"<code>.*?</code>", "", drawn, flags=re.DOTALL)
     page = coursepages._page(book, [book], 0, failed=set())
+    assert page.count('<fieldset class="guess">') == len(re.findall(r"^predict\(", source, re.MULTILINE))
     assert page.count('<img class="figure"') >= 1
     assert "BEGIN SOLUTION" not in page
 
