@@ -139,7 +139,7 @@ def _code(cell: dict[str, Any], outputs: list[dict[str, Any]], shown: Shown | No
         yield _frame(shown)
 
 
-ASKED = re.compile(r"Predict (\d\d\.[a-z])\. (.+?)\n((?:   - .+\n)*)(?:Record yours|Your guess|\Z)", re.DOTALL)
+ASKED = re.compile(r"Predict (\d\d\.[a-z])\. (.+?)\n((?:   - [^\n]+\n)*)(?:Record yours|Your guess|\Z)", re.DOTALL)
 
 
 def _guess(cell: dict[str, Any], outputs: list[dict[str, Any]]) -> str:
