@@ -10,17 +10,20 @@ import json
 import math
 import threading
 import time
-from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 
 from dino_core.rundir import read
-from dino_core.rundir.schema import EVENTS, METRICS
+from dino_core.rundir.schema import EVENTS, METRICS, RUN
 from dino_core.rundir.write import plain
-from lab.analysis import curves
+from lab.history import Curve, History
 
 FRESH = 0.2
 """Seconds for which what was read counts as fresh, however many pages ask."""
@@ -30,35 +33,14 @@ DIAGNOSED = 500
 """How many of the last lines are diagnosed where the run did not do so itself."""
 SILENT_KINDS = ("probe", "checkpoint", "evaluation", "skipped_image")
 """Events that reach the page in another form: as stops, as curves, as a count."""
-NO_CURVE = ("step", "segment")
-
-
-class Curve:
-    """One metric: at which line of the file, for which step, which value.  16 bytes more than the number, not a dict a row."""
-
-    def __init__(self) -> None:
-        self.lines, self.steps, self.values = array("q"), array("q"), array("d")
-
-    def put(self, line: int, step: int, value: float) -> bool:
-        """Add a point; False when it had to go in before points that readers may already have."""
-        if not self.steps or step > self.steps[-1]:
-            self.lines.append(line)
-            self.steps.append(step)
-            self.values.append(value)
-            return True
-        at = bisect_left(self.steps, step)
-        if at < len(self.steps) and self.steps[at] == step:
-            self.values[at] = value
-        else:
-            self.lines.insert(at, line)
-            self.steps.insert(at, step)
-            self.values.insert(at, value)
-        return False
-
-    def cut(self, step: int) -> None:
-        """Forget this step and all after it."""
-        at = bisect_left(self.steps, step)
-        del self.lines[at:], self.steps[at:], self.values[at:]
+AT_ONCE = 4 * 2**20
+"""Bytes of metrics that are read while a page waits; of more it gets a sample first."""
+SAMPLED = 1500
+"""Lines of such a sample, beside the last ones."""
+LAST, LONGEST = 256 * 2**10, 16 * 2**10
+"""Bytes: the end of a file, of which a sample has every line, and room for one line."""
+PIECE = 2**20
+"""Bytes that are read at a time behind a sample."""
 
 
 class Follower:
@@ -68,9 +50,14 @@ class Follower:
         self.path = Path(path)
         self._lock = threading.Lock()
         self._read_at = -math.inf
-        self._metrics_byte, self._events_byte, self._generation = 0, 0, -1
-        self._forget_metrics()
+        self._metrics_byte, self._events_byte = 0, 0
+        self._history = History()
+        self._reading: Reading | None = None
+        self._own_diagnosis: Any = None
+        self._own_findings: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
+        self._shown: dict[str, Any] = {}
+        self._seen = ""
         self._skipped_images = 0
         self._told_diagnosis: dict[str, Any] | None = None
 
@@ -80,27 +67,29 @@ class Follower:
             {"cursor", "reset", "changed", "head", "curves": {metric: [[steps], [values]]}, "events": [...]}
 
         With `reset` the curves are the whole history, each decimated to `points` with its extremes; otherwise only what to
-        append.  `changed` is False when there is nothing at all to tell.  Values that are not finite are None."""
+        append.  `changed` is False when there is nothing at all to tell.  Values that are not finite are None.  Of a long file
+        the first answer is a sample, its head says how much is being `reading`, and the whole follows as another reset."""
         with self._lock:
             self._refresh()
-            head = self._head()
-            seen = hashlib.sha256(json.dumps({k: v for k, v in head.items() if k != "now"}).encode()).hexdigest()[:10]
-            now = f"{self._generation}.{self._lines}.{len(self.events)}.{seen}"
+            history, seen = self._history, self._seen
+            head = {**self._shown, "now": time.time()}
+            now = f"{history.generation}.{history.lines}.{len(self.events)}.{seen}"
             before = _cursor(cursor)
             if before is None or not self._knows(*before[:3]):
                 told = [event for event in self.events if event.get("event") not in SILENT_KINDS][-TOLD_EVENTS:]
                 head["catalogue"] = self._about.get("metrics") or {}
                 return {"cursor": now, "reset": True, "changed": True, "head": head, "events": told,
-                        "curves": {name: _decimated(curve, points) for name, curve in self.curves.items()}}  # fmt: skip
+                        "curves": {name: _decimated(curve, points) for name, curve in history.curves.items()}}  # fmt: skip
             _, line, event, said = before
-            new = {name: _after(curve, line) for name, curve in self.curves.items()}
+            new = {name: _after(curve, line) for name, curve in history.curves.items()}
             told = [e for e in self.events[event:] if e.get("event") not in SILENT_KINDS]
             return {"cursor": now, "reset": False, "changed": now != cursor, "head": head if said != seen else None,
                     "events": told, "curves": {name: points for name, points in new.items() if points[0]}}  # fmt: skip
 
     def _knows(self, generation: int, line: int, event: int) -> bool:
         """Whether a cursor is a place in what was read."""
-        return generation == self._generation and 0 <= line <= self._lines and 0 <= event <= len(self.events)
+        history = self._history
+        return generation == history.generation and 0 <= line <= history.lines and 0 <= event <= len(self.events)
 
     def diagnosis(self) -> dict[str, Any] | None:
         """The last finding (`Run.diagnosis`)."""
@@ -109,10 +98,10 @@ class Follower:
             return self._diagnosis()
 
     def value(self, name: str, step: int) -> float | None:
-        """A metric as last logged at or before a step; None where it was not."""
+        """A metric as last logged at or before a step, of the points that are kept; None where it was not."""
         with self._lock:
             self._refresh()
-            curve = self.curves.get(name)
+            curve = self._history.curves.get(name)
             at = bisect_right(curve.steps, step) if curve is not None else 0
             return None if curve is None or at == 0 else curve.values[at - 1]
 
@@ -120,17 +109,49 @@ class Follower:
         if time.monotonic() - self._read_at < FRESH:
             return
         self._about = read.read_run(self.path)
-        rows, following = read.read_table(self.path / METRICS, self._metrics_byte)
-        if following < self._metrics_byte:
-            self._forget_metrics()
-            rows, following = read.read_table(self.path / METRICS)
-        self._metrics_byte = following
-        for row in rows:
-            self._take(row)
+        rows = self._new_rows()
+        self._history.take(rows)
+        if self._reading:
+            self._reading.meanwhile += rows
         self._refresh_events()
         if self._told_diagnosis is None:
             self._diagnose(rows[-DIAGNOSED:])
+        self._shown = self._head()
+        self._seen = hashlib.sha256(json.dumps(self._shown).encode()).hexdigest()[:10]
         self._read_at = time.monotonic()
+
+    def _new_rows(self) -> list[dict[str, Any]]:
+        """Lines that were written since; of a long file that is new here a sample, while a thread reads all of it."""
+        file = self.path / METRICS
+        if self._metrics_byte == 0 and _size(file) > AT_ONCE:
+            rows, self._metrics_byte = sample(file)
+            self._history = History(self._history.generation + 1)
+            self._reading = Reading(self, file, self._metrics_byte)
+            return rows
+        rows, following = read.read_table(file, self._metrics_byte)
+        if following < self._metrics_byte:
+            self._forget_metrics()
+            return self._new_rows()
+        self._metrics_byte = following
+        return rows
+
+    def read_whole(self, reading: Reading) -> None:
+        """A thread has read what was there when it began: it takes the place of the sample."""
+        with self._lock:
+            if self._reading is not reading:
+                return
+            self._reading = None
+            if reading.at == reading.end:  # else the file went away under it, and the sample is all there is
+                reading.history.take(reading.meanwhile)
+                reading.history.generation = self._history.generation + 1
+                self._history = reading.history
+
+    def wants(self, reading: Reading) -> bool:
+        return self._reading is reading
+
+    @property
+    def curves(self) -> dict[str, Curve]:
+        return self._history.curves
 
     def _refresh_events(self) -> None:
         events, following = read.read_table(self.path / EVENTS, self._events_byte)
@@ -145,33 +166,9 @@ class Follower:
         self._skipped_images += sum(event.get("event") == "skipped_image" for event in events)
 
     def _forget_metrics(self) -> None:
-        self.curves: dict[str, Curve] = {}
-        self._metrics_byte, self._lines = 0, 0
-        self._generation += 1
-        self._segment, self.step = 0, 0
-        self._own_diagnosis: Any = None
-        self._own_findings: list[dict[str, Any]] = []
-
-    def _take(self, row: dict[str, Any]) -> None:
-        """One line of metrics.  A new segment takes back what the one before said about its steps, and what lay ahead of it."""
-        step, segment = row.get("step"), row.get("segment", 0)
-        if not isinstance(step, int) or not isinstance(segment, int) or segment < self._segment:
-            return
-        self._lines += 1
-        if segment > self._segment:
-            self._segment = segment
-            if any(curve.steps and curve.steps[-1] >= step for curve in self.curves.values()):
-                self._generation += 1
-                for curve in self.curves.values():
-                    curve.cut(step)
-        self.step = max(step, 0)
-        in_order = True
-        for name, value in row.items():
-            if name in NO_CURVE or isinstance(value, bool) or not (isinstance(value, int | float) or value is None):
-                continue
-            number = math.nan if value is None else float(value)
-            in_order &= self.curves.setdefault(name, Curve()).put(self._lines, step, number)
-        self._generation += not in_order
+        self._history = History(self._history.generation + 1)
+        self._metrics_byte, self._reading = 0, None
+        self._own_diagnosis, self._own_findings = None, []
 
     def _diagnose(self, rows: list[dict[str, Any]]) -> None:
         """Our own reading of the metrics, for runs whose events have none."""
@@ -210,7 +207,7 @@ class Follower:
         return self._config_read
 
     def _last(self, name: str) -> float | None:
-        curve = self.curves.get(name)
+        curve = self._history.curves.get(name)
         return None if curve is None or not curve.values or math.isnan(curve.values[-1]) else curve.values[-1]
 
     def _head(self) -> dict[str, Any]:
@@ -220,18 +217,19 @@ class Follower:
         objective = config.get("objective") or {}
         steps, rate = about.get("steps"), self._last("images_per_second")
         batch = config.get("batch_size")
-        status = read.status(self.path)
+        status = read.status_of(about, self.path)
         left = None
         if status == "running" and steps and rate and batch:
-            left = round(max(steps - self.step, 0) * batch / rate)
+            left = round(max(steps - self._history.step, 0) * batch / rate)
         return {
             "name": str(about.get("name") or self.path.name), "recipe": about.get("recipe"), "status": status,
             "gallery": bool(about.get("gallery")), "created": about.get("created"), "device": about.get("device"),
             "host": about.get("host"), "versions": about.get("versions"), "parent": about.get("parent"),
             "classes": about.get("classes"), "images": about.get("images"), "derived": about.get("derived"),
-            "baselines": about.get("baselines") or {}, "step": self.step, "steps": steps, "batch_size": batch,
+            "baselines": about.get("baselines") or {}, "step": self._history.step, "steps": steps, "batch_size": batch,
+            "reading": round(self._reading.share, 2) if self._reading else None,
             "images_per_second": rate, "seconds_left": left, "seconds": self._last("seconds"),
-            "updated": read.last_change(self.path), "now": time.time(), "prototypes": self.prototypes,
+            "updated": read.last_change(self.path), "prototypes": self.prototypes,
             "depth": backbone.get("depth"), "heads": backbone.get("heads"), "patch": backbone.get("patch"),
             "registers": backbone.get("registers"), "student_temperature": objective.get("student_temperature"),
             "backbone": backbone.get("name"), "dim": backbone.get("dim"),
@@ -242,18 +240,98 @@ class Follower:
         }  # fmt: skip
 
 
+class Reading(threading.Thread):
+    """Reads all lines of a file up to `end`, in pieces, while its follower answers from a sample."""
+
+    def __init__(self, follower: Follower, file: Path, end: int) -> None:
+        super().__init__(daemon=True)
+        self.follower, self.file, self.end, self.at = follower, file, end, 0
+        self.history = History()
+        self.meanwhile: list[dict[str, Any]] = []
+        """Lines that came after `end`."""
+        self.start()
+
+    @property
+    def share(self) -> float:
+        return self.at / max(self.end, 1)
+
+    def run(self) -> None:
+        with suppress(OSError):
+            for rows, at in pieces(self.file, self.end):
+                self.history.take(rows)
+                self.at = at
+                if not self.follower.wants(self):
+                    return
+                time.sleep(0.001)  # whoever waits for an answer goes first
+        self.follower.read_whole(self)
+
+
+def pieces(file: Path, end: int) -> Iterator[tuple[list[dict[str, Any]], int]]:
+    """The lines of a file up to a byte, some at a time, and how far they go."""
+    with open(file, "rb") as stream:
+        at, rest = 0, b""
+        while at < end and (piece := stream.read(min(PIECE, end - at))):
+            at += len(piece)
+            *lines, rest = (rest + piece).split(b"\n")
+            yield _rows(lines), at
+
+
+def sample(file: Path) -> tuple[list[dict[str, Any]], int]:
+    """Some lines spread evenly over a file and all of its last ones; and the byte after the last whole one."""
+    with open(file, "rb") as stream:
+        size = stream.seek(0, 2)
+        lines = []
+        for place in np.linspace(0, max(size - LAST, 0), SAMPLED, endpoint=False).astype(int).tolist():
+            stream.seek(place)
+            lines += stream.read(LONGEST).split(b"\n")[1:-1][:1]
+        stream.seek(max(size - LAST, 0))
+        end = stream.read()
+    whole = end[: end.rfind(b"\n") + 1]
+    return _rows([*lines, *whole.split(b"\n")[1:]]), size - len(end) + len(whole)
+
+
+def _rows(lines: Iterable[bytes]) -> list[dict[str, Any]]:
+    """The rows of many lines, fast; what only Python's own parser reads (NaN, very deep nesting) is left to it."""
+    found = []
+    for line in lines:
+        try:
+            row = orjson.loads(line)
+        except ValueError:
+            row = read.parse_row(line)
+        if isinstance(row, dict):
+            found.append(row)
+    return found
+
+
 def glance(path: Path) -> dict[str, Any]:
-    """What a list of runs says about one, from the ends of its files: cheap enough to ask for every few seconds."""
+    """What a list of runs says about one, from the ends of its files: cheap enough to ask for every few seconds.
+
+    Files that have not changed are not read again; only whether a run that says `running` does live is looked at each time."""
+    found = _told(path, *(_stamp(path / name) for name in (RUN, METRICS, EVENTS)))
+    shown = {key: value for key, value in found.items() if key not in ("pid", "host")}
+    return shown | {"status": read.status_of(found, path)}
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        about = file.stat()
+    except OSError:
+        return None
+    return about.st_mtime_ns, about.st_size
+
+
+@lru_cache(maxsize=4096)
+def _told(path: Path, run: object, metrics: object, events: object) -> dict[str, Any]:
+    """What files with these stamps say."""
     about = read.read_run(path)
-    size = (path / METRICS).stat().st_size if (path / METRICS).exists() else 0
-    rows, _ = read.read_table(path / METRICS, max(0, size - 16_384))
-    size = (path / EVENTS).stat().st_size if (path / EVENTS).exists() else 0
-    events, _ = read.read_table(path / EVENTS, max(0, size - 65_536))
-    last = next((event for event in reversed(events) if event.get("event") == "diagnosis"), None)
+    rows, _ = read.read_table(path / METRICS, max(0, _size(path / METRICS) - 16_384))
+    told, _ = read.read_table(path / EVENTS, max(0, _size(path / EVENTS) - 65_536))
+    last = next((event for event in reversed(told) if event.get("event") == "diagnosis"), None)
     parent = about.get("parent")
     return {
         "name": str(about.get("name") or path.name), "recipe": about.get("recipe"), "created": about.get("created"),
-        "status": read.status(path), "gallery": bool(about.get("gallery")), "steps": about.get("steps"),
+        "status": about.get("status"), "pid": about.get("pid"), "host": about.get("host"),
+        "gallery": bool(about.get("gallery")), "steps": about.get("steps"),
         "step": next((row["step"] for row in reversed(rows) if isinstance(row.get("step"), int)), 0),
         "parent": parent.get("run") if isinstance(parent, dict) else None,
         "level": last.get("level") if last else None, "finding": last.get("name") if last else None,
@@ -273,11 +351,14 @@ def _numbers(values: np.ndarray) -> list[float | None]:
 
 
 def _decimated(curve: Curve, points: int) -> list[list[Any]]:
-    values = np.array(curve.values)
-    kept = curves.decimate(np.where(np.isfinite(values), values, np.nan), points)
-    return [np.array(curve.steps)[kept].tolist(), _numbers(values[kept])]
+    steps, values = curve.decimated(points)
+    return [steps.tolist(), _numbers(values)]
 
 
 def _after(curve: Curve, line: int) -> list[list[Any]]:
     start = bisect_right(curve.lines, line)
     return [list(curve.steps[start:]), _numbers(np.array(curve.values[start:]))]
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0

@@ -10,6 +10,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def read_table(path: str | Path, after_byte: int = 0) -> tuple[list[Row], int]:
     except OSError:
         return [], 0
     whole = content[: content.rfind(b"\n") + 1]
-    rows = (_row(line) for line in whole.split(b"\n"))
+    rows = (parse_row(line) for line in whole.split(b"\n"))
     return [row for row in rows if row is not None], after_byte + len(whole)
 
 
@@ -115,8 +116,11 @@ def probes(path: str | Path) -> list[int]:
 
 def status(path: str | Path) -> str:
     """`running`, `finished`, `stopped`, `failed`, or `died`: it says running, but is silent and its process is gone."""
-    path = Path(path)
-    run = read_run(path)
+    return status_of(read_run(path), path)
+
+
+def status_of(run: Row, path: str | Path) -> str:
+    """The same where run.json has been read."""
     said = run.get("status")
     if said in ("finished", "stopped", "failed"):
         return said
@@ -169,15 +173,23 @@ def _search(folder: str, depth: int, found: list[tuple[str, str]]) -> None:
         with os.scandir(folder) as entries:
             names = {entry.name: entry for entry in entries if not entry.name.startswith(".")}
         if RUN in names:
-            run = json.loads(_text(Path(folder) / RUN))
-            if isinstance(run, dict) and isinstance(run.get("format"), int):
-                found.append((str(run.get("created") or ""), folder))
+            about = names[RUN].stat()
+            created = _created(names[RUN].path, about.st_mtime_ns, about.st_size)
+            if created is not None:
+                found.append((created, folder))
             return
         below = [entry.path for entry in names.values() if depth and entry.is_dir()]
     except (OSError, ValueError, RecursionError):
         return
     for path in below:
         _search(path, depth - 1, found)
+
+
+@lru_cache(maxsize=4096)
+def _created(file: str, written: int, size: int) -> str | None:
+    """When a run.json says that its run was created; None where it is none.  Read again when it was written again."""
+    run = json.loads(_text(Path(file)))
+    return str(run.get("created") or "") if isinstance(run, dict) and isinstance(run.get("format"), int) else None
 
 
 def _steps(run: Path, kind: str, needed: str) -> list[int]:
@@ -194,7 +206,8 @@ def _steps(run: Path, kind: str, needed: str) -> list[int]:
     return sorted(steps)
 
 
-def _row(line: bytes) -> Row | None:
+def parse_row(line: bytes) -> Row | None:
+    """A line of a .jsonl file; None where it is torn or no row."""
     try:
         value = json.loads(line, parse_constant=lambda name: None)
     except (ValueError, RecursionError):

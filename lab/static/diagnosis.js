@@ -70,6 +70,7 @@ export function mount(element, host) {
       head.recipe, head.backbone === "vit" && head.dim ? `ViT ${head.dim}×${head.depth}, ${head.heads} heads, patch ${head.patch}${head.registers ? `, ${head.registers} registers` : ""}` : head.backbone,
       head.images ? `${number(head.images)} images of ${String(head.source ?? "?").split(/[\\/]/).at(-1)}` : null, head.prototypes ? `${number(head.prototypes)} prototypes` : null, head.device,
       head.parent?.run ? `forked from ${head.parent.run} at step ${head.parent.step}` : null, head.skipped_images ? `${head.skipped_images} images skipped` : null,
+      head.reading === null || head.reading === undefined ? null : `a long run: curves are a sample until all of its lines are read (${percent(head.reading, 0)})`,
     ].filter(Boolean).join(" · ");
     say(about, facets);
   }

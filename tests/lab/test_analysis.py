@@ -230,15 +230,22 @@ def test_the_gram_matrix_is_all_similarities() -> None:
 @settings(max_examples=80, deadline=None)
 def test_decimation_drops_no_extreme_no_end_and_no_gap(values: list[float], limit: int) -> None:
     array = np.array(values)
-    kept = curves.decimate(array, limit)
-    assert len(kept) <= max(limit, 2)
-    assert (np.diff(kept) > 0).all()
-    assert kept[0] == 0
-    assert kept[-1] == len(array) - 1
-    if not np.isnan(array).all():
-        assert np.nanmax(array[kept]) == np.nanmax(array)
-        assert np.nanmin(array[kept]) == np.nanmin(array)
-    assert np.isnan(array[kept]).any() == np.isnan(array).any()
+    for places in (None, np.cumsum(np.arange(len(array)) % 5 + 1)):
+        kept = curves.decimate(array, limit, places)
+        assert len(kept) <= max(limit, 2)
+        assert (np.diff(kept) > 0).all()
+        assert kept[0] == 0
+        assert kept[-1] == len(array) - 1
+        if not np.isnan(array).all():
+            assert np.nanmax(array[kept]) == np.nanmax(array)
+            assert np.nanmin(array[kept]) == np.nanmin(array)
+        assert np.isnan(array[kept]).any() == np.isnan(array).any()
+
+
+def test_decimation_along_places_leaves_no_stretch_empty() -> None:
+    places = np.concatenate([np.arange(1000), 1000 + 50 * np.arange(1000)])
+    kept = places[curves.decimate(np.sin(np.arange(2000.0)), 302, places)]
+    assert np.diff(kept).max() <= 2 * places[-1] / 100
 
 
 def test_few_points_are_all_kept_and_too_few_refused() -> None:

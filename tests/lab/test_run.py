@@ -7,7 +7,9 @@ import math
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ import pytest
 import lab
 from dino_core.errors import RunError
 from dino_core.rundir.read import merge_segments, read_table
-from lab import Run
+from lab import Run, follow
 from lab.follow import Follower, glance
+from lab.history import KEPT, History
 
 GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
 
@@ -239,6 +242,58 @@ def test_a_long_history_is_thinned_but_keeps_its_extremes(copy: Path) -> None:
     assert steps[-1] == 20_599
 
 
+def test_of_a_very_long_file_a_sample_comes_at_once_and_then_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(GOLDEN, tmp_path / "run")
+    rows = [{"step": step, "segment": 1, "loss": math.sin(step), "kl": 1.0} for step in range(600, 20_600)]
+    rows[777]["loss"] = 99.0
+    append(tmp_path / "run" / "metrics.jsonl", *rows)
+    for name, value in {"AT_ONCE": 2**16, "LAST": 2**13, "SAMPLED": 200, "PIECE": 2**16}.items():
+        monkeypatch.setattr(follow, name, value)
+    follower = Follower(tmp_path / "run")
+    first = follower.since()
+    assert first["head"]["step"] == first["curves"]["loss"][0][-1] == 20_599
+    assert 200 < len(first["curves"]["loss"][0]) < 1000, "a sample, and the end of the file"
+    append(tmp_path / "run" / "metrics.jsonl", {"step": 20_600, "segment": 1, "loss": 7.0})
+    answer, until = first, time.monotonic() + 60
+    while answer["head"] is None or answer["head"]["reading"] is not None:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+        answer = follower.since(answer["cursor"])
+    assert answer["reset"], "what was a sample is told anew"
+    assert max(value for value in answer["curves"]["loss"][1] if value is not None) == 99.0
+    assert answer["curves"]["loss"][0][-1] == 20_600, "what was written meanwhile is there"
+    assert answer["curves"]["knn/teacher"] == Follower(GOLDEN).since()["curves"]["knn/teacher"]
+
+
+def test_lines_taken_together_are_lines_taken_one_by_one() -> None:
+    rows: list[dict[str, Any]] = [{"step": step, "segment": 0, "loss": 1 / step} for step in range(1, 200)]
+    rows[3] |= {"odd": None, "loss": None}
+    rows[5] |= {"flag": True, "nonfinite": {"loss": "inf"}, "whole": 3}
+    together, apart = History(), History()
+    together.take(rows)
+    for row in rows:
+        apart.take([row])
+    assert str(together.curves["loss"].values) == str(apart.curves["loss"].values)
+    assert {name: list(curve.lines) for name, curve in together.curves.items()} == {
+        name: list(curve.lines) for name, curve in apart.curves.items()
+    }
+    assert set(together.curves) == {"loss", "odd", "whole"}
+    assert (together.lines, together.step, together.generation) == (apart.lines, apart.step, apart.generation)
+
+
+def test_a_history_is_bounded_and_spread_over_all_that_was_logged() -> None:
+    history = History()
+    for start in range(0, 60_000, 1000):
+        history.take([{"step": step, "loss": 99.0 if step == 777 else step % 7} for step in range(start, start + 1000)])
+    curve = history.curves["loss"]
+    assert len(curve.steps) <= 2 * KEPT
+    assert max(curve.values) == 99.0
+    assert np.diff(curve.steps).max() < 3 * 60_000 / (KEPT / 3), "at most two stretches and what was thinned before"
+    assert (curve.steps[0], curve.steps[-1]) == (0, 59_999)
+
+
 def test_the_diagnosis_is_the_runs_own_where_it_has_one(copy: Path) -> None:
     found = Run(GOLDEN).diagnosis
     assert found is not None
@@ -280,5 +335,8 @@ def test_a_glance_reads_only_the_ends(copy: Path) -> None:
     append(copy / "metrics.jsonl", *({"step": step, "segment": 1, "loss": 1.0} for step in range(510, 5_000)))
     about = glance(copy)
     assert about["step"] == 4999
+    append(copy / "metrics.jsonl", {"step": 5000, "segment": 1, "loss": 1.0})
+    assert glance(copy)["step"] == 5000
+    assert "pid" not in about
     assert about["status"] == "finished"
     assert about["level"] == "healthy"
