@@ -13,6 +13,7 @@ import importlib.util
 import os
 from collections.abc import Iterable
 from contextlib import asynccontextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
+import anyio.to_thread
+import orjson
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
@@ -35,6 +38,10 @@ from lab.worker import Worker
 STATIC = Path(__file__).parent.parent / "lab" / "static"
 HESITATION = 0.3
 """Seconds before a wrong password is answered: guessing takes long."""
+TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+"""Files of ours that a browser gets."""
+THREADS = 200
+"""Answers in the making at a time: many may wait for one that is computed, and news of the runs must not wait behind them."""
 LARGEST_BODY = 24 * 2**20
 """Bytes that may be handed in at once: a photograph, not a video."""
 POLICY = (
@@ -129,13 +136,14 @@ def build(
     `notes` is the file that keeps notes, `tell` an address that is told of a run in trouble."""
     import gradio
 
-    from apps.observatory import HEAD, page
+    from apps.observatory import head, page
 
     house = House(Shelf(folders), Worker(), read_only=read_only, more={"sight": given or Given(), "notes": notes})
     telling = Telling(house.shelf, tell) if tell else None
 
     @asynccontextmanager
     async def living(app: FastAPI) -> Any:
+        anyio.to_thread.current_default_thread_limiter().total_tokens = THREADS
         if telling:
             telling.start()
         yield
@@ -161,25 +169,36 @@ def build(
     add_files(app)
     add_data(app, house)
     return gradio.mount_gradio_app(
-        app, page(), path="/", server_name=host, server_port=port, footer_links=[], run_history=False, head=HEAD,
+        app, page(), path="/", server_name=host, server_port=port, footer_links=[], run_history=False, head=head(),
         theme=gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]),
         show_error=False, enable_monitoring=False, mcp_server=False, pwa=False, ssr_mode=False,
     )  # fmt: skip
 
 
+@lru_cache(maxsize=256)
+def own_file(file: Path, written: int) -> tuple[bytes, str]:
+    """What a small file of ours holds, and a tag by which a browser knows that it has it already."""
+    content = file.read_bytes()
+    return content, f'"{hashlib.sha256(content).hexdigest()[:20]}"'
+
+
 def add_files(app: FastAPI) -> None:
     """plotly.js, and our own modules and style sheet."""
-    own = {file.name: file for file in STATIC.iterdir() if file.suffix in (".js", ".css", ".svg")}
+    own = {file.name: file for file in STATIC.iterdir() if file.suffix in TYPES}
 
     @app.get("/static/plotly.min.js")
     def plotly() -> Response:
         return FileResponse(plotly_file(), headers={"Cache-Control": "private, max-age=86400"})
 
     @app.get("/static/lab/{name}")
-    def module(name: str) -> Response:
+    async def module(request: Request, name: str) -> Response:
         if name not in own:
             raise DinoError(f"the lab has no file {name[:60]!r}.")
-        return FileResponse(own[name], headers={"Cache-Control": "no-cache"})
+        content, tag = own_file(own[name], own[name].stat().st_mtime_ns)
+        headers = {"Cache-Control": "no-cache", "ETag": tag}
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, headers=headers, media_type=TYPES[own[name].suffix])
 
 
 def add_data(app: FastAPI, house: House) -> None:
@@ -223,7 +242,7 @@ def _sent(content: Any) -> Response:
         return Response(status_code=204)
     if isinstance(content, bytes):
         return Response(content, media_type="application/octet-stream")
-    return JSONResponse(content)
+    return Response(orjson.dumps(content, option=orjson.OPT_NON_STR_KEYS), media_type="application/json")
 
 
 def _own_names() -> set[str]:

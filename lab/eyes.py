@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,8 @@ MOST_KEYS = 12 * 2**20
 """Bytes of all layers' queries and keys together; beyond, they are given for one layer at a time."""
 MOST_ROLLOUT = 1300
 """Tokens up to which the rollout of every one is given; beyond, that of the class token alone."""
+MOST_WEIGHTS = 150_000_000
+"""Weights of all networks that stay open: half a dozen of the size of ViT-S, one of the size of ViT-L."""
 USUAL = 224
 """Pixels, where neither the asker nor the network says how many."""
 
@@ -67,11 +68,27 @@ class Eye:
         return (images - mean) / std
 
 
-@lru_cache(maxsize=2)
 def opened(source: str, stamp: str, network: str = "teacher") -> Eye:
     """The network of a checkpoint folder, a file or a name; `stamp` says which version of the file.
 
-    The `student` of a checkpoint is read from its training state (`lab.resumable`)."""
+    The `student` of a checkpoint is read from its training state (`lab.resumable`).  Those last asked for stay open: side by
+    side, several are asked by turns."""
+    asked = (source, stamp, network)
+    eye = _open.pop(asked, None) or _opened(source, network)
+    _open[asked] = eye
+    while len(_open) > 1 and sum(_weights(one) for one in _open.values()) > MOST_WEIGHTS:
+        del _open[next(iter(_open))]
+    return eye
+
+
+_open: dict[tuple[str, str, str], Eye] = {}
+
+
+def _weights(eye: Eye) -> int:
+    return sum(weight.numel() for weight in eye.backbone.parameters())
+
+
+def _opened(source: str, network: str) -> Eye:
     backbone = load_backbone(source) if network == "teacher" else _student(source)
     described = Path(source) / "model.json"
     if described.is_file():

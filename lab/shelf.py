@@ -16,8 +16,8 @@ from lab.run import Run
 
 LOOK_AGAIN = 2.0
 """Seconds between searches for new runs."""
-OPEN_RUNS = 8
-"""How many runs' histories are held in memory."""
+OPEN_RUNS = 24
+"""How many runs' histories are held in memory, some 10 MiB each at most (`lab.history`): those of a class that looks around."""
 
 
 class Shelf:

@@ -241,20 +241,38 @@ def take(house: House, body: bytes, sizes: Sequence[int], video: bool) -> str:
 # ---- answers
 
 
-def features(house: House, network: Source, images: Shown, size: int) -> tuple[Answer, dict[str, Any]]:
-    """`patches` (I N D) int8 with `scale` and `length` (I N), `cls` (I D) int8 with `cls_scale` (I), and what is said of them."""
+def features(
+    house: House, network: Source, images: Shown, size: int, image: int | None = None
+) -> tuple[Answer, dict[str, Any]]:
+    """`patches` (I N D) int8 with `scale` and `length` (I N), `cls` (I D) int8 with `cls_scale` (I), and what is said of them.
+
+    With `image` of that one alone: of many images through a large network only what is looked at has to be waited for."""
+    if image is not None:
+        _there(images, image)
     if _stored(network, images, size):
         assert network.probe is not None
+        which = slice(None) if image is None else slice(image, image + 1)
         patches, cls = (
-            network.probe.read(f"{network.network}.{name}").astype(np.float32) for name in ("patches", "cls")
+            network.probe.read(f"{network.network}.{name}")[which].astype(np.float32) for name in ("patches", "cls")
         )
         return similarity.sent(patches, cls), {**_of_probe(network), "stored": True}
-    return _computed(house, network, images, "features", size=size)
+    one = {} if image is None else {"image": image}
+    return _computed(house, network, images, "features", size=size, **one)
+
+
+def _there(images: Shown, image: int) -> None:
+    count = len(images.read().images)
+    if not 0 <= image < count:
+        raise DataError(f"there is no image {image}; there are {count}, 0 to {count - 1}.")
 
 
 def layers(house: House, network: Source, images: Shown, size: int) -> np.ndarray:
-    """Patches after every layer, pooled to a common grid (M R D) (`lab.eyes.layers`)."""
-    return _computed(house, network, images, "layers", size=size)[0]["layers"]
+    """Patches after every layer, pooled to a common grid (M R D) (`lab.eyes.layers`).
+
+    Image by image, so that what somebody waits for comes in between."""
+    count = len(images.read().images)
+    parts = [_computed(house, network, images, "layers", image=image, size=size)[0]["layers"] for image in range(count)]
+    return np.concatenate(parts, axis=1)
 
 
 def heads(
@@ -263,9 +281,7 @@ def heads(
     """All heads of all layers for one image (`lab.eyes.heads`); of a network that is only stored, the last layer's maps."""
     if not network.where:
         return _stored_heads(network, images, image, size)
-    count = len(images.read().images)
-    if not 0 <= image < count:
-        raise DataError(f"there is no image {image}; there are {count}, 0 to {count - 1}.")
+    _there(images, image)
     return _computed(house, network, images, "heads", image=image, size=size, layer=layer)
 
 
@@ -312,8 +328,11 @@ def _computed(house: House, network: Source, images: Shown, want: str, **asked: 
     seen = images.read()
     pixels = seen.images[[asked["image"]]] if "image" in asked else seen.images
     name = ("sight-2", want, network.identity(), _digest(pixels), *sorted(asked.items()))
-    known = _kept(house, images, name)
-    if known is None:
+    if (known := _kept(house, images, name)) is not None:
+        return known
+    with house.worker.once(name):
+        if (known := _kept(house, images, name)) is not None:
+            return known
         answer = house.worker.ask({
             "do": "look", "want": want, "source": network.where, "stamp": network.stamp, "network": network.network, **asked,
             "shape": list(pixels.shape), "pixels": base64.b64encode(np.ascontiguousarray(pixels).tobytes()).decode("ascii"),

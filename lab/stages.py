@@ -33,12 +33,8 @@ def stages(worker: Worker, run: Run, step: int, image: int, seed: int) -> bytes:
     state = folder / "state" / ".metadata"
     files = [folder / "teacher.safetensors", folder / "model.json", images, run.path / "config.json"]
     entry = cache.entry("stages", cache.fingerprint(*files, *([state] if state.is_file() else [])), step, image, seed)
-    known = cache.load(entry)
-    if known is None:
-        question = {"do": "stages", "run": str(run.path), "step": step, "image": image, "seed": seed}
-        known = cache.load(Path(worker.ask({**question, "entry": str(entry)})["entry"]))
-    if known is None:
-        raise RunError(f"the step was computed, but {entry.parent} could not keep it: is the disk full?")
+    question = {"do": "stages", "run": str(run.path), "step": step, "image": image, "seed": seed}
+    known = worker.kept(entry, question)
     said = json.loads(bytes(known.pop("said")).decode())
     return save(known, {"said": json.dumps(said)})
 

@@ -23,6 +23,7 @@ from dino_core.data.offline import OFFLINE
 from dino_core.errors import DinoError, RunError
 from dino_core.rundir.schema import PROBE_IMAGES
 from lab import cache
+from lab.once import Once, Turns
 from lab.run import Run
 
 IDLE = 60.0
@@ -35,8 +36,8 @@ class Worker:
     """One torch process, at most; started when needed."""
 
     def __init__(self, idle: float = IDLE, patience: float = PATIENCE) -> None:
-        self.idle, self.patience = idle, patience
-        self._lock = threading.Lock()
+        self.idle, self.patience, self.once = idle, patience, Once()
+        self._lock = Turns()
         self._process: subprocess.Popen[str] | None = None
 
     def attention(self, run: Run, step: int, layer: int) -> np.ndarray:
@@ -47,15 +48,19 @@ class Worker:
             raise RunError(f"{run.path} has no probe images.")
         key = cache.fingerprint(folder / "teacher.safetensors", folder / "model.json", images)
         entry = cache.entry("attention", key, layer)
-        known = cache.load(entry)
+        return self.kept(entry, {"do": "attention", "run": str(run.path), "step": step, "layer": layer})["attention"]
+
+    def kept(self, entry: Path, question: dict[str, Any]) -> dict[str, np.ndarray]:
+        """An entry of the cache; the question makes it where it is not there yet, once, however many ask."""
+        if (known := cache.load(entry)) is not None:
+            return known
+        with self.once(entry):
+            if (known := cache.load(entry)) is None:
+                self.ask({**question, "entry": str(entry)})
+                known = cache.load(entry)
         if known is None:
-            answer = self.ask(
-                {"do": "attention", "run": str(run.path), "step": step, "layer": layer, "entry": str(entry)}
-            )
-            known = cache.load(Path(answer["entry"]))
-        if known is None:
-            raise RunError(f"attention was computed, but {entry.parent} could not keep it: is the disk full?")
-        return known["attention"]
+            raise RunError(f"the answer was computed, but {entry.parent} could not keep it: is the disk full?")
+        return known
 
     def ask(self, question: dict[str, Any]) -> dict[str, Any]:
         """The answer to one question; RunError with the worker's own sentence where it has none."""

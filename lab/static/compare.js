@@ -51,7 +51,7 @@ export function mount(element, host) {
     if (!column.data) column.words.textContent = "A worker looks through this network …";
     try {
       const source = encodeURIComponent(sourceOf(host, column.name)), of = encodeURIComponent(imagesOf(host));
-      const [features, scores, heads] = await Promise.all([seen(host, "features", column.name), host.kept(`compare/pca?source=${source}&images=${of}&image=${image}${size ? `&size=${size}` : ""}`),
+      const [features, scores, heads] = await Promise.all([seen(host, "features", column.name, { image }), host.kept(`compare/pca?source=${source}&images=${of}&image=${image}${size ? `&size=${size}` : ""}`),
         seen(host, "heads", column.name, { image }).catch(() => null)]);
       if (now !== asked) return;
       const { said, tensors } = features;
@@ -112,8 +112,7 @@ export function mount(element, host) {
   const patchOf = ([rows, columns]) => Math.min(Math.floor(spot[1] * rows), rows - 1) * columns + Math.min(Math.floor(spot[0] * columns), columns - 1);
 
   function likeness({ features: { patches, scale } }, grid) {
-    const [, count, width] = patches.shape, image = chosen();
-    return similarity(patches.data.subarray(image * count * width, (image + 1) * count * width), scale.data.subarray(image * count, (image + 1) * count), [1, count, width], 0, patchOf(grid));
+    return similarity(patches.data, scale.data, patches.shape, 0, patchOf(grid));
   }
 
   function outline(context, size, grid) {

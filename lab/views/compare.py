@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dino_core.errors import DataError, RunError
+from dino_core.errors import RunError
 from lab import sight
 from lab.analysis import cka, pca
 from lab.answers import House, Reply, answers, stamp
@@ -23,12 +23,10 @@ def components(house: House, source: str, images: str, image: int = 0, size: int
     network, found = sight.source(house, source), sight.shown(house, images)
 
     def made() -> bytes:
-        tensors, said = sight.features(house, network, found, size)
+        tensors, said = sight.features(house, network, found, size, image)
         rows = tensors["patches"].astype(np.float32) * tensors["scale"][..., None]
-        if not 0 <= image < len(rows):
-            raise DataError(f"there is no image {image}; there are {len(rows)}, 0 to {len(rows) - 1}.")
-        basis = pca.fit(rows[image : image + 1], 3)
-        scores = pca.project(rows[image], 3, basis)
+        basis = pca.fit(rows, 3)
+        scores = pca.project(rows[0], 3, basis)
         first = scores[:, 0]
         if first[pca.border((said["rows"], said["columns"]))].mean() > first.mean():
             scores = scores * [-1, 1, 1]  # the border is background, and background is low

@@ -51,10 +51,10 @@ def images(house: House, images: str) -> Reply:
 
 
 @answers("sight/features")
-def features(house: House, source: str, images: str, size: int = 0) -> Reply:
-    """Patch features and class tokens in eight bits."""
+def features(house: House, source: str, images: str, size: int = 0, image: int | None = None) -> Reply:
+    """Patch features and class tokens in eight bits, of all images or of one."""
     network, found = sight.source(house, source), sight.shown(house, images)
-    return Reply(lambda: sent(*sight.features(house, network, found, size)), f"{network.stamp} {found.key}")
+    return Reply(lambda: sent(*sight.features(house, network, found, size, image)), f"{network.stamp} {found.key}")
 
 
 @answers("sight/heads")

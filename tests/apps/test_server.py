@@ -20,6 +20,7 @@ from apps.server import host_of
 from tests.apps.growing import Growing
 from tests.apps.served import free_port, serving
 
+ROOT = Path(__file__).parents[2]
 GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -75,6 +76,14 @@ def test_since_gives_the_history_then_only_what_is_new(lab: Lab) -> None:
     assert first["head"]["step"] == 500
     status, content, _ = lab.get(f"/api/run/{run}/since?cursor={first['cursor']}")
     assert (status, content) == (204, b"")
+
+
+def test_the_labs_own_files_are_sent_once_and_then_known(lab: Lab) -> None:
+    status, content, headers = lab.get("/static/lab/dom.js")
+    assert (status, headers["content-type"]) == (200, "text/javascript; charset=utf-8")
+    assert content == (ROOT / "lab" / "static" / "dom.js").read_bytes()
+    assert lab.get("/static/lab/dom.js", **{"If-None-Match": headers["etag"]})[:2] == (304, b"")
+    assert lab.get("/static/lab/..%2fworker.py")[0] == 404
 
 
 def test_tensors_are_sent_once_and_then_known(lab: Lab) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,7 @@ from safetensors.numpy import load
 from dino_core.errors import DataError, DinoError, RunError
 from lab import cache, pictures, sight
 from lab.answers import House, Unanswered
+from lab.once import Turns
 from lab.run import Run
 from lab.shelf import Shelf
 from lab.sight import Given
@@ -78,6 +82,12 @@ def test_features_of_a_runs_own_probe_need_no_worker(house: House) -> None:
         unit = stored / np.linalg.norm(stored, axis=-1, keepdims=True)
         assert tensors["patches"] * tensors["scale"][..., None] == pytest.approx(unit, abs=0.01)
         assert said["stored"]
+        one, _ = asked(
+            house, "sight/features", source=f"run:{name}:{run.probes[0]}:{network}", images=f"probe:{name}", image=1
+        )
+        assert (one["patches"] == tensors["patches"][1:2]).all()
+    with pytest.raises(DataError, match="there is no image 99"):
+        asked(house, "sight/features", source=f"run:{name}:0:teacher", images=f"probe:{name}", image=99)
     tensors, said = asked(house, "sight/heads", source=f"run:{name}:0:teacher", images=f"probe:{name}", image=1)
     assert tensors["maps"] == pytest.approx(run.probe(0).attention[1].astype(np.float32))
     assert not house.worker.alive
@@ -85,7 +95,7 @@ def test_features_of_a_runs_own_probe_need_no_worker(house: House) -> None:
 
 @pytest.mark.slow
 def test_the_worker_sees_what_the_probe_stored_and_handed_in_images_leave_no_trace(
-    house: House, small_run: Path
+    house: House, small_run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, name = Run(small_run), house.shelf.name_of(small_run)
     source, step = f"run:{name}:{run.checkpoints[-1]}:teacher", run.checkpoints[-1]
@@ -104,6 +114,14 @@ def test_the_worker_sees_what_the_probe_stored_and_handed_in_images_leave_no_tra
     assert sorted(cache.folder().rglob("*")) == kept, "nothing of what was handed in is on disk"
     larger, about = asked(house, "sight/features", source=source, images=f"set:{handed}", size=64)
     assert (about["rows"], larger["patches"].shape[1]) == (8, 64)
+    questions: list[dict[str, Any]] = []
+    monkeypatch.setattr(
+        house.worker, "ask", lambda question: questions.append(question) or Worker.ask(house.worker, question)
+    )
+    with ThreadPoolExecutor(8) as pool:
+        many = list(pool.map(lambda _: asked(house, "sight/heads", source=source, images=f"set:{handed}"), range(8)))
+    assert len(questions) == 1, "what a class asks at once is computed once"
+    assert all((tensors["attention"] == many[0][0]["attention"]).all() for tensors, _ in many)
     shown, _ = asked(house, "sight/images", images=f"set:{handed}")
     assert shown["images"].shape == (1, 40, 40, 3)
     untrained, about = asked(house, "sight/features", source="model:random:vit_tiny_patch16_224", images="folder:0")
@@ -301,3 +319,23 @@ def test_models_have_short_names_none_twice_and_an_untrained_one_beside_them(tmp
     (tmp_path / "empty").mkdir()
     with pytest.raises(DinoError, match="no model in the folder"):
         sight.named([str(tmp_path / "empty")])
+
+
+def test_who_asks_again_and_again_keeps_nobody_out() -> None:
+    turns, order, began = Turns(), [], Event()
+
+    def again_and_again() -> None:
+        for _ in range(200):
+            with turns:
+                order.append("many")
+                began.set()
+                time.sleep(0.002)
+
+    with ThreadPoolExecutor(1) as pool:
+        many = pool.submit(again_and_again)
+        began.wait()
+        with turns:
+            order.append("one")
+        many.result()
+    assert order.index("one") < 190
+    assert len(order) == 201
