@@ -11,21 +11,31 @@ from dataclasses import asdict
 import gradio as gr
 
 from lab import views
+from lab.modules import ordered
 from lab.views import View
 
-HEAD = """
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="stylesheet" href="/static/lab/theme.css">
-<link rel="icon" href="/static/lab/icon.svg" type="image/svg+xml">
-<link rel="modulepreload" href="/static/lab/page.js">
-"""
+
+def head() -> str:
+    """What the browser may begin with while Gradio's own page still loads: style, the first page's modules, plotly, and the first
+    questions, which page.js asks as soon as it is there."""
+    first = [view.module for view in views.catalogue().values() if view.page in (views.EVERYWHERE, views.PAGES[0].name)]
+    preloads = [f'<link rel="modulepreload" href="/static/lab/{one.name}.js">' for one in ordered(["page", *first])]
+    return "\n".join([
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        '<link rel="stylesheet" href="/static/lab/theme.css">',
+        '<link rel="icon" href="/static/lab/icon.svg" type="image/svg+xml">',
+        *preloads,
+        '<script type="module" src="/static/lab/page.js"></script>',
+        '<link rel="preload" as="script" href="/static/plotly.min.js">',
+    ])  # fmt: skip
+
 
 MOUNT = """
 (async () => {
   const at = (name) => new URL(`static/lab/${name}.js`, document.baseURI).href;
   const about = ABOUT, stand = element.querySelector(".lab-view");
-  const [{ place }, { mount }] = await Promise.all([import(at("page")), import(at(about.module))]);
-  if (!stand.dataset.placed) { stand.dataset.placed = "yes"; place(stand, about, mount); }
+  const { place } = await import(at("page"));
+  if (!stand.dataset.placed) { stand.dataset.placed = "yes"; place(stand, about, () => import(at(about.module))); }
 })();
 """
 

@@ -12,7 +12,7 @@
 // What each head looks at: the class token's attention over the patches of a probe image, at the checkpoint the clock shows,
 // and below it one head through all of training.
 
-import { card, choice, h, number, refill, toggle } from "./dom.js";
+import { arrange, card, choice, h, number, refill, toggle } from "./dom.js";
 import { RAMP_CSS, jaccard, massMask, onPixels } from "./maps.js";
 import { drawOutline, drawPatches, drawPicture, forget, picture, ramp, strip, tile } from "./tiles.js";
 
@@ -37,13 +37,14 @@ export function mount(element, host) {
     h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), `${SCALE}× an equal share`)), tiles, status, filmTitle, film);
   host.on(["stop", "image", "layer", "run"], load);
   host.on("data", () => { if (!shown) load(); else fillFilm(); });
+  const frames = { of: null, at: new Map() };
   let shown = null, asked = 0, wanted = "";
 
   async function load() {
     const track = host.run(), stop = host.stop();
     if (!track || stop === null) {
       shown = null;
-      wanted = "";
+      [wanted, frames.of] = ["", null];
       for (const place of [tiles, film, filmTitle]) { forget(place); place.replaceChildren(); delete place.dataset.key; }
       status.textContent = track ? "The first pictures come with the first checkpoint." : "";
       return;
@@ -142,6 +143,19 @@ export function mount(element, host) {
     if (view.object && shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.6 });
   }
 
+  /** The place of a checkpoint in the film, the same for as long as it is there. */
+  function frame(stop) {
+    if (frames.at.has(stop)) return frames.at.get(stop);
+    let maps = null;
+    const canvas = tile((context, size) => {
+      if (maps && shown) draw(context, size, mapsOf(maps)[view.head]);
+      else host.tensors(path(stop)).then(({ tensors }) => { maps = tensors; canvas.paint(); }).catch(() => {});
+    }, { "aria-hidden": "true" });
+    const button = h("button", { type: "button", class: "head-tile", "data-stop": stop, title: `Go to step ${number(stop)}`, onclick: () => host.seek(stop) }, canvas, h("small", {}, number(stop)));
+    frames.at.set(stop, button);
+    return button;
+  }
+
   /** The chosen head at a few checkpoints spread by ratio; each fetched when it is drawn. */
   function fillFilm() {
     const stops = spread(host.stops(), FRAMES);
@@ -152,15 +166,10 @@ export function mount(element, host) {
     if (filmTitle.textContent !== title) filmTitle.textContent = title;
     const key = `${host.get("run")} ${stops.join()}`;
     if (film.dataset.key !== key) {
-      forget(film);
-      refill(film, key, () => stops.map((stop) => {
-        let maps = null;
-        const canvas = tile((context, size) => {
-          if (maps && shown) draw(context, size, mapsOf(maps)[view.head]);
-          else host.tensors(path(stop)).then(({ tensors }) => { maps = tensors; canvas.paint(); }).catch(() => {});
-        }, { "aria-hidden": "true" });
-        return h("button", { type: "button", class: "head-tile", "data-stop": stop, title: `Go to step ${number(stop)}`, onclick: () => host.seek(stop) }, canvas, h("small", {}, number(stop)));
-      }));
+      film.dataset.key = key;
+      if (frames.of !== host.get("run")) Object.assign(frames, { of: host.get("run"), at: new Map() });
+      for (const [stop, button] of frames.at) if (!stops.includes(stop)) { forget(button); frames.at.delete(stop); }
+      arrange(film, stops.map(frame));
     }
     [...film.children].forEach((button) => button.setAttribute("aria-current", Number(button.dataset.stop) === host.stop() ? "true" : "false"));
     film.querySelectorAll("canvas").forEach((canvas) => canvas.paint());

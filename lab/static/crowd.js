@@ -9,17 +9,20 @@ const KEPT = 48; // answers kept for scrubbing
     `tell(sentence, share)` hears how far it is. */
 export function patient(host) {
   const answers = new Map();
+  /** The checkpoint of a step comes a little after its pictures; what was answered before is another answer. */
+  const whole = (path) => `${path} ${host.run()?.head.checkpoints.findLast((step) => step <= Number(/crowd\/(\d+)\//.exec(path)?.[1]))}`;
   return async function ask(path, current, tell) {
-    if (answers.has(path)) {
-      const known = answers.get(path);
-      answers.delete(path);
-      answers.set(path, known);
+    const name = whole(path);
+    if (answers.has(name)) {
+      const known = answers.get(name);
+      answers.delete(name);
+      answers.set(name, known);
       return known;
     }
     for (;;) {
       const answer = await host.ask(path);
       if (!answer?.waiting) {
-        answers.set(path, answer);
+        answers.set(name, answer);
         if (answers.size > KEPT) answers.delete(answers.keys().next().value);
         tell?.("", 1);
         return answer;

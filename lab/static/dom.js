@@ -97,6 +97,22 @@ export function toggle(label, value, set, title = null) {
   return h("label", { class: "toggle", title }, box, h("span", {}, label));
 }
 
+/** Give an element these children in this order.  Those that stay are not touched: focus, an open list and a click begun on them stay too. */
+export function arrange(element, children) {
+  for (const child of [...element.children]) if (!children.includes(child)) child.remove();
+  children.forEach((child, i) => { if (element.children[i] !== child) element.insertBefore(child, element.children[i] ?? null); });
+}
+
+/** The choices of a list, [value, text] each. */
+export function offer(list, choices) {
+  const standing = new Map([...list.options].map((option) => [option.value, option]));
+  arrange(list, choices.map(([value, text]) => {
+    const option = standing.get(String(value)) ?? h("option", { value });
+    if (option.textContent !== text) option.textContent = text;
+    return option;
+  }));
+}
+
 /** Replace an element's children only if what they say has changed, so that nothing flickers and focus stays. */
 export function refill(element, key, children) {
   if (element.dataset.key === key) return;

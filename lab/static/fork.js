@@ -11,7 +11,7 @@
 */
 // What if: a form made from the config (lab/forms.py), checked as it is filled in; trainings started from it (lab/started.py).
 
-import { card, h, number, refill } from "./dom.js";
+import { card, h, number, offer, refill } from "./dom.js";
 
 export function mount(element, host) {
   const body = card(element, host.about);
@@ -52,8 +52,9 @@ export function mount(element, host) {
     noCheckpoint.hidden = steps.length > 0;
     if (!steps.length) { noCheckpoint.textContent = "A fork starts from a checkpoint; this run has not written one yet."; last = ""; return; }
     if (last && !last.startsWith(`${run} `)) { chosen = null; phase.value = ""; }
+    else if (last && busy()) chosen ??= Number(at.value);
     const step = steps.includes(chosen) ? chosen : steps.findLast((known) => known <= (host.stop() ?? Infinity)) ?? steps[0];
-    refill(at, `${run} ${steps.join()}`, () => steps.map((known) => h("option", { value: known }, number(known))));
+    offer(at, steps.map((known) => [known, number(known)]));
     at.value = step;
     const wanted = `${run} ${step} ${phase.value}`;
     if (wanted === last) return;
@@ -82,6 +83,9 @@ export function mount(element, host) {
     refill(phase, `${last.split(" ")[0]} ${form.phases.join()}`, () => [h("option", { value: "" }, "the phase that trains there"), ...form.phases.map((name) => h("option", { value: name }, `${name}, from its beginning`))]);
     phase.value = value;
   }
+
+  /** Somebody is at work here: the form stays at its checkpoint, whatever comes. */
+  const busy = () => Boolean(name.value || search.value || whole.contains(document.activeElement) || Object.keys(changes).some((path) => !(path in (form?.needed ?? {}))));
 
   // ---- the form
 

@@ -11,7 +11,7 @@
 */
 // Gram matrices and patch maps of the network now, of an anchor, and their difference: derived here from eight-bit features.
 
-import { card, choice, h, number, refill } from "./dom.js";
+import { card, choice, h, number, offer, refill } from "./dom.js";
 import { RAMP_CSS } from "./maps.js";
 import { gramBinned, gramChanged, gramOrder, gramRow, overall, rowsOf } from "./matrices.js";
 import { LOOKED_AT, ahead, imagesOf, keepSight, latest, nameOf, pictures, sourceOf } from "./sight.js";
@@ -52,7 +52,7 @@ export function mount(element, host) {
       return;
     }
     const [anchor, reason] = track && stop !== null ? anchorOf(host, track) : [null, "Without a run there is no earlier checkpoint to hold a network against."];
-    offer(host.stops(), anchor);
+    offerAnchors(host.stops(), anchor);
     why.textContent = reason;
     try {
       const found = await pictures(host), other = beside(host);
@@ -92,8 +92,8 @@ export function mount(element, host) {
     return host.kept(`sight/features?source=${encodeURIComponent(source)}&images=${encodeURIComponent(images)}${size ? `&size=${size}` : ""}`);
   }
 
-  function offer(stops, anchor) {
-    refill(anchors, stops.join(), () => stops.map((stop) => h("option", { value: stop }, `step ${number(stop)}`)));
+  function offerAnchors(stops, anchor) {
+    offer(anchors, stops.map((stop) => [stop, `step ${number(stop)}`]));
     anchors.parentElement.hidden = anchor === null;
     anchors.value = String(anchor);
   }
@@ -141,6 +141,17 @@ export function anchorOf(host, track) {
   const nearest = (step) => stops.findLast((stop) => stop <= step) ?? stops[0];
   const phase = track.events.find((event) => event.event === "phase" && event.index > 0 && JSON.stringify(event.changed ?? {}).includes("gram"));
   if (phase) return [nearest(phase.step), `Anchor: the step at which Gram anchoring began (${phase.name}).`];
+  const run = host.get("run"), known = suggested.get(run);
+  if (known && stops.includes(known[0])) return known;
+  const found = suggestion(stops, track, nearest);
+  if (stops.length >= SETTLED) suggested.set(run, found);
+  return found;
+}
+
+const SETTLED = 5; // stops from which on a suggestion stays: whoever compares with it is not to have it moved by the next checkpoint
+const suggested = new Map(); // run → anchor and reason
+
+function suggestion(stops, track, nearest) {
   const dense = track.curves.pca_iou, best = Math.max(...(dense?.y ?? []).filter(Number.isFinite));
   const early = dense?.y.findIndex((y) => y !== null && y >= EARLY * best) ?? -1;
   if (early >= 0) return [nearest(dense.x[early]), `Anchor: the first checkpoint whose first component found objects within ${100 - 100 * EARLY} % of the best; choose any other.`];

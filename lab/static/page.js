@@ -43,14 +43,24 @@ function write(changes) {
 
 export const host = createHost({ ask, url, plotly, read, write });
 
-/** Put a view in its place, when its page is first shown. */
-export function place(element, about, mount) {
+/** Put a view in its place, when its page is first shown; only then is its module fetched. */
+export function place(element, about, fetchModule) {
   const view = scoped(host, about);
-  const show = () => {
+  let begun = false;
+  const show = async () => {
     document.body.dataset.page = host.get("page");
-    if (!view.shown() || element.dataset.mounted) return;
-    element.dataset.mounted = "yes";
-    mount(element, view);
+    if (!view.shown() || begun) return;
+    begun = true;
+    try {
+      const { mount } = await fetchModule();
+      element.replaceChildren();
+      mount(element, view);
+      element.dataset.mounted = "yes";
+    } catch (error) {
+      if (element.childElementCount) throw error; // it began, and failed by itself
+      begun = false;
+      element.textContent = `${about.title} could not be fetched: is the lab still running? Come back to this page to try again.`;
+    }
   };
   host.on("page", show);
   show();

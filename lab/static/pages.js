@@ -15,11 +15,12 @@ export function mount(element, host) {
   element.classList.add("pages");
   const list = h("nav", { "aria-label": "Pages" });
   element.append(list);
-  let pages = [];
+  let pages = [], seen = null;
   host.ask("views").then((found) => { pages = found.pages; fill(); }, (error) => list.append(error.message));
   host.on(["page", "run", "step"], fill);
 
   function fill() {
+    if (!pages.length) return;
     refill(list, `${host.get("page")} ${pages.length}`, () => pages.map(({ name, title, question }) =>
       h("a", { href: "?", title: question, "aria-current": name === host.get("page") ? "page" : null,
         onclick: (event) => {
@@ -29,6 +30,8 @@ export function mount(element, host) {
           scrollTo(0, 0);
         },
         onauxclick: (event) => { event.currentTarget.href = address(name); } }, title)));
+    if (seen === host.get("page")) return; // only who goes elsewhere is taken there
+    seen = host.get("page");
     list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }
 }

@@ -13,6 +13,7 @@
 
 import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
+import { beside } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
@@ -61,14 +62,8 @@ export function mount(element, host) {
 
   /** Fetch the neighbours, so that scrubbing and playing find them here. */
   function ahead(query) {
-    const stops = host.stops(), at = stops.indexOf(host.stop());
-    for (const stop of [stops[at + 1], stops[at + 2], stops[at - 1]]) {
-      if (stop === undefined) continue;
-      for (const path of [`probe/${stop}/pca?${query}`, `probe/${stop}/features`, `probe/${stop}/attention?layer=-1`]) {
-        if (host.get("layer") !== -1 && path.includes("attention")) continue;
-        host.tensors(path).catch(() => {});
-      }
-    }
+    const attention = host.get("layer") === -1 ? ["attention?layer=-1"] : [];
+    host.ahead("patches", beside(host).flatMap((stop) => [`pca?${query}`, "features", ...attention].map((what) => [`run/${host.get("run")}/probe/${stop}/${what}`])));
   }
 
   function paint() {

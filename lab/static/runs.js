@@ -9,7 +9,7 @@
 */
 // The runs below the folders given: pick one, lay another over it.
 
-import { h, icon, refill } from "./dom.js";
+import { arrange, h, icon, refill } from "./dom.js";
 import { severity } from "./chart.js";
 
 const STATES = {
@@ -22,7 +22,10 @@ export function mount(element, host) {
   const theme = h("button", { type: "button", class: "quiet", onclick: () => turn(), title: "Light or dark" }, "◐");
   theme.setAttribute("aria-label", "Switch between light and dark");
   const offline = h("p", { class: "offline", role: "status", hidden: true }, "The lab's server does not answer. Is dino-lab watch still running? Trying again …");
+  const made = new Map(), empty = nothing(); // run → its place; what stands there while there is none
   let seen = null;
+  empty.hidden = true;
+  list.append(empty);
   element.classList.add("top");
   element.append(
     h("div", { class: "brand" }, h("img", { src: host.url("static/lab/icon.svg"), alt: "", width: 34, height: 34 }),
@@ -33,33 +36,48 @@ export function mount(element, host) {
   host.on("offline", () => { offline.hidden = !host.get("offline"); });
   new MutationObserver(() => host.set({ theme: isDark() })).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 
+  /** Each run keeps its place's elements for as long as it is there: what somebody is about to click stays under the pointer. */
   function fill() {
-    const runs = host.runs() ?? [];
-    const key = JSON.stringify([runs, host.get("run"), host.get("overlay")]);
-    const scroll = list.scrollLeft, focused = document.activeElement?.dataset?.focus;
-    refill(list, key, () => (runs.length ? runs.map(entry) : [nothing()]));
-    list.scrollLeft = scroll;
-    if (seen !== host.get("run")) {
-      seen = host.get("run");
-      const chosen = list.querySelector("[data-chosen=true]");
-      if (chosen) list.scrollLeft = chosen.offsetLeft - list.offsetLeft - 24;
+    const runs = host.runs() ?? [], there = new Set(runs.map(({ id }) => id));
+    empty.hidden = host.runs() === null || runs.length > 0;
+    for (const id of made.keys()) if (!there.has(id)) made.delete(id);
+    for (const run of runs) {
+      if (!made.has(run.id)) made.set(run.id, entry(run.id));
+      made.get(run.id).tell(run);
     }
-    if (focused) list.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    arrange(list, [empty, ...runs.map(({ id }) => made.get(id).place)]);
+    if (seen === host.get("run")) return;
+    seen = host.get("run");
+    const chosen = made.get(seen)?.place;
+    if (chosen) list.scrollLeft = chosen.offsetLeft - list.offsetLeft - 24;
   }
 
-  function entry(run) {
-    const [state, meaning] = STATES[run.status] ?? [run.status, ""];
-    const chosen = run.id === host.get("run"), over = run.id === host.get("overlay") && !chosen;
+  function entry(id) {
+    const state = h("span", { class: "run-state" }), name = h("strong"), about = h("span", { class: "run-about" }), bar = h("progress", { max: 1 });
+    const pick = h("button", { type: "button", class: "run-pick",
+      onclick: () => host.set({ run: id, overlay: host.get("overlay") === id ? null : host.get("overlay"), step: null, follow: true, patch: null, pinned: false }) }, state, name, about);
+    const over = h("button", { type: "button", class: "run-over", title: "Lay this run's curves over the chosen run's, dotted",
+      onclick: () => host.set({ overlay: host.get("overlay") === id ? null : id }) });
+    const place = h("div", { class: "run" }, pick, bar, over);
+    return { place, tell: (run) => tell(run, { place, state, name, about, bar, pick, over }) };
+  }
+
+  function tell(run, { place, state, name, about, bar, pick, over }) {
+    const [word, meaning] = STATES[run.status] ?? [run.status, ""], text = run.gallery ? `gallery · ${word}` : word;
+    const chosen = run.id === host.get("run"), overlaid = run.id === host.get("overlay") && !chosen;
     const done = run.steps ? Math.min(run.step / run.steps, 1) : 0;
-    return h("div", { class: "run", "data-chosen": String(chosen), "data-over": String(over), "data-status": run.status },
-      h("button", { type: "button", class: "run-pick", "data-focus": `pick-${run.id}`, "aria-pressed": chosen ? "true" : "false",
-        onclick: () => host.set({ run: run.id, overlay: host.get("overlay") === run.id ? null : host.get("overlay"), step: null, follow: true, patch: null, pinned: false }) },
-        h("span", { class: "run-state", title: meaning }, icon(severity(run.level) > 1 ? "alarm" : severity(run.level) ? "warning" : "dot"), run.gallery ? `gallery · ${state}` : state),
-        h("strong", {}, run.name),
-        h("span", { class: "run-about" }, [run.recipe, `${run.step}${run.steps ? ` / ${run.steps}` : ""} steps`, run.parent ? `forked from ${run.parent}` : null].filter(Boolean).join(" · "))),
-      h("progress", { max: 1, value: done, "aria-label": `${Math.round(100 * done)} % of its steps` }),
-      chosen ? null : h("button", { type: "button", class: "run-over", "data-focus": `over-${run.id}`, "aria-pressed": over ? "true" : "false", title: "Lay this run's curves over the chosen run's, dotted",
-        onclick: () => host.set({ overlay: over ? null : run.id }) }, over ? "overlaid ×" : "overlay"));
+    const said = [run.recipe, `${run.step}${run.steps ? ` / ${run.steps}` : ""} steps`, run.parent ? `forked from ${run.parent}` : null].filter(Boolean).join(" · ");
+    Object.assign(place.dataset, { chosen: String(chosen), over: String(overlaid), status: run.status });
+    refill(state, `${run.level} ${text}`, () => [icon(severity(run.level) > 1 ? "alarm" : severity(run.level) ? "warning" : "dot"), text]);
+    refill(name, run.name, () => [run.name]);
+    refill(about, said, () => [said]);
+    refill(over, overlaid ? "overlaid ×" : "overlay", () => [overlaid ? "overlaid ×" : "overlay"]);
+    state.title = meaning;
+    over.hidden = chosen;
+    bar.value = done;
+    bar.setAttribute("aria-label", `${Math.round(100 * done)} % of its steps`);
+    pick.setAttribute("aria-pressed", String(chosen));
+    over.setAttribute("aria-pressed", String(overlaid));
   }
 
   function nothing() {

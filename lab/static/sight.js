@@ -63,7 +63,13 @@ export function pictures(host) {
 export function seen(host, what, name = host.get("source"), more = {}) {
   const source = sourceOf(host, name), images = imagesOf(host);
   if (!source || !images) return Promise.reject(new Error(name === "overlay" ? "Lay a run over this one (the button beside its name) to compare with it." : host.runs() === null || (host.get("run") && !host.run()) ? "One moment …" : "The first pictures come with the first checkpoint."));
-  return host.kept(`sight/${what}?${query({ source, images, size: host.get("size") || null, ...more })}`);
+  return host.kept(`sight/${what}?${query({ source, images, size: host.get("size") || null, ...more })}`, what === "heads" ? wholeOf(host, source) : "");
+}
+
+/** A checkpoint comes a little after the pictures of its step; from then on all layers can be seen. */
+function wholeOf(host, source) {
+  const [kind, run, step] = source.split(":"), known = [[host.get("run"), host.run()], [host.get("overlay"), host.overlay()]];
+  return kind === "run" && known.some(([id, track]) => id === run && track?.head.checkpoints.includes(Number(step))) ? "whole" : "";
 }
 
 /** Run `load` whenever it is called, but never twice at a time: the last call waits for the one before, those between are left out. */
@@ -86,8 +92,9 @@ export function beside(host) {
 /** The same question at another step, asked so that its answer is there when the clock gets to it. */
 export function ahead(host, what, name, more = {}) {
   if (name?.startsWith("model:") || name === "overlay" || name === "first" || host.get("images")?.startsWith("set:")) return;
-  for (const stop of beside(host)) {
+  const images = imagesOf(host), size = host.get("size") || null;
+  host.ahead(`${what} ${name}`, beside(host).map((stop) => {
     const source = `run:${host.get("run")}:${stop}:${name === "student" ? "student" : "teacher"}`;
-    host.ahead(`sight/${what}?${query({ source, images: imagesOf(host), size: host.get("size") || null, ...more })}`);
-  }
+    return [`sight/${what}?${query({ source, images, size, ...more })}`, what === "heads" ? wholeOf(host, source) : ""];
+  }));
 }

@@ -9,7 +9,7 @@
 */
 // The source bar of the pages that look through a network.
 
-import { h, refill } from "./dom.js";
+import { h, offer } from "./dom.js";
 import { hasCamera, photographed, prepared } from "./handed.js";
 import { keepSight } from "./sight.js";
 
@@ -90,7 +90,7 @@ export function mount(element, host) {
   function options(list, choices, value) {
     const wanted = value ?? "";
     if (!choices.some(([key]) => key === wanted)) choices = [...choices, [wanted, String(wanted)]];
-    refill(list, JSON.stringify(choices), () => choices.map(([key, text]) => h("option", { value: key }, text)));
+    offer(list, choices);
     list.value = wanted;
   }
 

@@ -69,8 +69,11 @@ export function createHost(transport, given = {}) {
     tensors: (path) => cached(`api/run/${state.run}/${path}`),
     /** What the lab answers to a path, not kept; with a `body` (JSON or bytes) it is told something. */
     ask: (path, body) => ask(`api/${path}`, body),
-    /** The same, kept for a while: for answers that only their path decides. */
-    kept: (path) => cached(`api/${path}`),
+    /** The same, kept for a while: for answers that only their path decides, and where it is said a `version` of what is there. */
+    kept: (path, version = "") => cached(`api/${path}`, version),
+    /** What may be wanted next, as [path, version] of `kept`: asked one at a time, and only while nobody waits for anything.  A later
+        list of the same asker takes the place of what is left of the one before. */
+    ahead(asker, questions) { later.set(asker, [...questions]); fetchAhead(); },
     url: (path) => transport.url(path),
     plotly: () => transport.plotly(),
     /** What is not as it is without saying, by its key. */
@@ -127,25 +130,30 @@ export function createHost(transport, given = {}) {
 
   const ask = (path, body) => transport.ask(path, body);
 
-  const maps = new Map(); // path → { promise, bytes }, least recently used first
-  function cached(path) {
-    const known = maps.get(path);
+  const maps = new Map(); // path and version → { promise, bytes }, least recently used first
+  let waited = 0; // answers that somebody waits for
+  function cached(path, version = "", ahead = false) {
+    const name = `${path} ${version}`, known = maps.get(name);
     if (known) {
-      maps.delete(path);
-      maps.set(path, known);
+      maps.delete(name);
+      maps.set(name, known);
       return known.promise;
     }
     const entry = { bytes: 0, promise: ask(path) };
-    maps.set(path, entry);
+    maps.set(name, entry);
+    waited += !ahead;
     entry.promise.then(({ tensors }) => {
       entry.bytes = Object.values(tensors ?? {}).reduce((sum, { data }) => sum + data.byteLength, 0);
       let total = [...maps.values()].reduce((sum, { bytes }) => sum + bytes, 0);
       for (const [key, { bytes }] of maps) {
-        if (total <= CACHE || key === path) break;
+        if (total <= CACHE || key === name) break;
         maps.delete(key);
         total -= bytes;
       }
-    }, () => maps.delete(path));
+    }, () => maps.delete(name)).finally(() => {
+      waited -= !ahead;
+      fetchAhead();
+    });
     return entry.promise;
   }
 
@@ -157,6 +165,18 @@ export function createHost(transport, given = {}) {
     Object.assign(state, changes);
     writeAddress();
     changed.forEach(emit);
+  }
+
+  const later = new Map(); // asker → questions
+  let fetching = false;
+  async function fetchAhead() {
+    if (fetching || waited || !later.size) return;
+    fetching = true;
+    const [asker, questions] = later.entries().next().value, question = questions.shift();
+    if (!questions.length) later.delete(asker);
+    if (question) await cached(`api/${question[0]}`, question[1], true).catch(() => {});
+    fetching = false;
+    fetchAhead();
   }
 
   async function refreshList() {
@@ -196,13 +216,16 @@ export function createHost(transport, given = {}) {
     return true;
   }
 
+  /** What there is to see at the stop; the checkpoint of a step comes a little after its pictures, and then there is more. */
+  const shown = () => `${host.stop()} ${host.run()?.head.checkpoints.findLast((step) => step <= (host.stop() ?? -1))}`;
+
   let ticking = false, again = false, timer = null, listed = 0;
   async function tick() {
     if (ticking) { again = true; return; }
     ticking = true;
     clearTimeout(timer);
     try {
-      const before = host.stop();
+      const before = shown();
       if (Date.now() - listed > LIST) {
         await refreshList();
         listed = Date.now();
@@ -211,7 +234,7 @@ export function createHost(transport, given = {}) {
       for (const id of tracks.keys()) if (!wanted.includes(id)) tracks.delete(id);
       const fresh = await Promise.all(wanted.map(refreshTrack));
       if (fresh.some(Boolean)) emit("data");
-      if (host.stop() !== before) emit("stop");
+      if (shown() !== before) emit("stop");
       host.set({ offline: false });
     } catch (error) {
       if (!(error instanceof TypeError)) {

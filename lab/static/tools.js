@@ -35,10 +35,8 @@ export function remembering(host) {
     asked: () => [...paths].filter((path) => !/\/probe\/\d/.test(path) || path.includes(`/probe/${host.stop()}/`)),
     pending: () => pending,
     tensors: (path) => note(`run/${host.get("run")}/${path}`, host.tensors(path)),
-    kept: (path) => note(path, host.kept(path)),
+    kept: (path, version) => note(path, host.kept(path, version)),
     ask: (path, body) => (body === undefined ? note(path, host.ask(path)) : host.ask(path, body)),
-    /** Asked for before it is needed: nothing is drawn from it yet. */
-    ahead: (path) => { host.kept(path).catch(() => {}); },
   };
 }
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from dino_core.config import Backbone, Head, TrainConfig, to_json
+from dino_core.config import Backbone, Head, TrainConfig, from_json, to_json
 from dino_core.rundir.schema import step_name
 from dino_core.rundir.write import RunWriter
 
+GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
 IMAGES, SIDE, GRID, DIM, HEADS, PROTOTYPES = 6, 32, 4, 24, 3, 64
 
 
 class Growing:
     """`log()` adds lines, `probe()` publishes what the networks say now."""
 
-    def __init__(self, path: Path, name: str | None = None, steps: int = 1000) -> None:
+    def __init__(self, path: Path, name: str | None = None, steps: int = 1000, *, golden: bool = False) -> None:
+        """With `golden` its network is the golden run's, whose teacher can then be published as a checkpoint."""
         self.path, self.step = path, 0
         self._random = np.random.default_rng(0)
         config = TrainConfig(
@@ -29,6 +33,9 @@ class Growing:
             head=Head(prototypes=PROTOTYPES),
             backbone=Backbone(patch=8, dim=DIM, depth=2, heads=HEADS),
         )
+        if golden:
+            config = replace(from_json((GOLDEN / "config.json").read_text()), recipe="tiny", steps=steps)
+        self.dim, self.heads, self.prototypes = config.backbone.dim, config.backbone.heads, config.head.prototypes
         run = {
             "name": name or path.name, "recipe": "tiny", "pid": os.getpid(), "host": socket.gethostname(), "steps": steps,
             "images": 500, "classes": ["fish", "tree"], "baselines": {"knn_raw_pixels": 0.6, "jaccard_centred_box": 0.31},
@@ -62,19 +69,27 @@ class Growing:
 
     def probe(self, step: int | None = None) -> int:
         step = self.step if step is None else step
-        attention = np.exp(self._random.normal(size=(IMAGES, HEADS, GRID * GRID)))
+        attention = np.exp(self._random.normal(size=(IMAGES, self.heads, GRID * GRID)))
         with self.writer.published(f"probes/{step_name(step)}") as draft:
             save_file(
                 {
-                    "teacher.cls": self._half(IMAGES, DIM),
-                    "teacher.patches": self._half(IMAGES, GRID * GRID, DIM),
+                    "teacher.cls": self._half(IMAGES, self.dim),
+                    "teacher.patches": self._half(IMAGES, GRID * GRID, self.dim),
                     "teacher.attention": (0.9 * attention / attention.sum(-1, keepdims=True)).astype(np.float16),
-                    "teacher.logits": self._half(IMAGES, PROTOTYPES),
+                    "teacher.logits": self._half(IMAGES, self.prototypes),
                 },
                 draft / "tensors.safetensors",
                 metadata={"grid": f"{GRID} {GRID}", "step": str(step)},
             )
         self.writer.event("probe", step, path=f"probes/{step_name(step)}")
+        return step
+
+    def checkpoint(self, step: int | None = None) -> int:
+        """Publish a checkpoint, as the trainer does after the probe: the golden run's teacher."""
+        step = self.step if step is None else step
+        with self.writer.published(f"checkpoints/{step_name(step)}") as draft:
+            shutil.copytree(GOLDEN / "checkpoints" / step_name(500), draft, dirs_exist_ok=True)
+        self.writer.event("checkpoint", step, path=f"checkpoints/{step_name(step)}", state=False)
         return step
 
     def _half(self, *shape: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 
 from lab.analysis import attention, similarity
+from lab.views import PAGES
 from tests.apps import conftest
 from tests.apps.growing import Growing
 from tests.apps.served import serving
@@ -47,7 +49,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     evil.writer.close()
     about = json.loads((evil.path / "run.json").read_text())
     (evil.path / "run.json").write_text(json.dumps({**about, "parent": {"run": "growing", "step": 10}}))
-    growing = Growing(root / "runs" / "growing")
+    growing = Growing(root / "runs" / "growing", golden=True)
     growing.probe()
     for _ in range(4):
         growing.log(5)
@@ -119,8 +121,11 @@ def test_the_page_shows_every_view_and_asks_nobody_else(watched: Watched) -> Non
         heading = watched.page.locator(f"[data-view={view}] h2")
         assert heading.inner_text()
     watched.page.locator("[data-view=attention]").scroll_into_view_if_needed()
-    watched.wait("document.querySelectorAll('[data-view=attention] .tiles figure').length === 5")
+    watched.wait("document.querySelectorAll('[data-view=attention] .tiles figure').length === 4")
     watched.wait("document.querySelectorAll('[data-view=patches] .tiles canvas').length === 6")
+    fetched = watched.page.evaluate("performance.getEntriesByType('resource').map(({ name }) => name).join()")
+    assert "loss.js" in fetched
+    assert "playground.js" not in fetched, "another page's modules are fetched when it is shown"
     values = watched.page.locator("[data-view=loss] .legend").inner_text()
     assert "H(t) of the teacher" in values
     assert "ln K" in watched.page.locator("[data-view=loss]").text_content()
@@ -162,6 +167,142 @@ def test_a_new_line_and_a_new_checkpoint_appear_while_zoom_selection_and_scroll_
     assert page.evaluate("scrollY") == pytest.approx(scroll, abs=2)
     assert page.locator("[data-view=attention] .strip [aria-selected=true]").get_attribute("id") == "probe-2"
     assert "image=2" in page.url
+
+
+AT_WORK = """() => {
+    const page = document.querySelector(`.lab-page-${document.body.dataset.page}`);
+    const there = [...page.querySelectorAll("*")].filter((one) => one.offsetParent !== null);
+    const first = (what) => there.find((one) => one.matches(what));
+    const closed = first("details:not([open])");
+    if (closed) closed.open = true;
+    const field = first("input[type=text], input[type=search]") ?? first("select, canvas[tabindex], button");
+    field?.focus({ preventScroll: true });
+    scrollTo(0, 150);
+    return field?.matches("input") ?? false;
+}"""
+"""Opens what can be opened, puts the cursor where something can be typed, scrolls."""
+LEFT_ALONE = """() => {
+    const shown = ["value", "checked", "open", "selectionStart"], pressed = (one) => one.getAttribute("aria-pressed");
+    const state = (one) => JSON.stringify([...shown.map((name) => one[name] ?? ""), pressed(one)]);
+    if (!window.touched) {
+        const page = document.querySelector(`.lab-page-${document.body.dataset.page}`);
+        const seen = [...page.querySelectorAll("input, select, option, textarea, details, button")];
+        const there = seen.filter((one) => one.closest(":not(option)").offsetParent !== null);
+        window.touched = { there, before: there.map(state), focus: document.activeElement, scroll: scrollY };
+        return [];
+    }
+    const { there, before, focus, scroll } = window.touched;
+    const name = (one) => `${one.tagName} ${one.ariaLabel ?? one.textContent.slice(0, 40)}`;
+    window.touched = null;
+    const found = there.filter((one, i) => !one.isConnected || state(one) !== before[i]).map(name);
+    if (focus !== document.activeElement) found.push("focus");
+    if (Math.abs(scroll - scrollY) > 2) found.push("scroll");
+    return found;
+}"""
+"""Called before and after: what somebody had in hand that is not as it was."""
+COMPUTED = {"objective", "compare"}
+"""Pages that wait for a network."""
+LOOK_NOW = "document.dispatchEvent(new Event('visibilitychange'))"
+COUNT_QUESTIONS = """
+    window.open_questions = 0;
+    const ask = window.fetch;
+    window.fetch = (...what) => { window.open_questions++; return ask(...what).finally(() => { window.open_questions--; }); };
+"""
+
+
+def test_a_new_checkpoint_takes_nothing_out_of_anybodys_hands_on_any_page(watched: Watched) -> None:
+    watched.page.add_init_script(COUNT_QUESTIONS)
+    page, growing = watched.open(image=1).page, watched.lab.growing
+    growing.checkpoint()
+    for one in PAGES:
+        page.get_by_role("link", name=one.title, exact=True).click()
+        mounted = (
+            f"[...document.querySelectorAll('.lab-page-{one.name} .lab-view')].every((view) => view.dataset.mounted)"
+        )
+        answered = mounted if one.name in COMPUTED else f"{mounted} && window.open_questions === 0"
+        watched.wait(answered)
+        if page.evaluate(AT_WORK):
+            page.keyboard.type("12")
+        assert page.evaluate(LEFT_ALONE) == []
+        growing.log(2)
+        step = growing.probe()
+        if one.name == "fork":
+            growing.checkpoint()
+        watched.wait(f"{LOOK_NOW}, document.querySelector('.transport .at').textContent.startsWith('step {step} ')")
+        if one.name == "monitor":
+            watched.wait(f"document.querySelector('[data-view=attention] .film [data-stop=\"{step}\"]') !== null")
+        watched.wait(answered)
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert page.evaluate(LEFT_ALONE) == [], one.name
+
+
+def test_two_tabs_go_their_own_ways_and_a_lost_connection_is_found_again(watched: Watched, browser: Browser) -> None:
+    growing = watched.open(step=0).lab.growing
+    watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 0')")
+    other = Watched(browser.new_page(), watched.lab).open()
+    for tab in (watched, other):
+        tab.page.context.set_offline(True)
+    growing.log()
+    step = growing.probe()
+    for tab in (watched, other):
+        tab.wait(f"{LOOK_NOW}, document.querySelector('.offline').hidden === false")
+    for tab in (watched, other):
+        tab.page.context.set_offline(False)
+    other.wait(f"{LOOK_NOW}, document.querySelector('.transport .at').textContent.startsWith('step {step} ')")
+    watched.wait(
+        f"{LOOK_NOW}, [...document.querySelectorAll('.transport .ticks span')].at(-1).textContent === '{step}'"
+    )
+    assert watched.at().startswith("step 0")
+    for tab in (watched, other):
+        assert tab.page.locator(".offline").is_hidden()
+        tab.errors = [error for error in tab.errors if "ERR_INTERNET_DISCONNECTED" not in error]
+        assert tab.errors == []
+    other.page.close()
+
+
+ELSEWHERE = {
+    "image": 2, "layer": 0, "step": 50, "xaxis": "hours", "anchor": "50", "gramNetwork": "student", "gramOrder": "raster",
+    "prototype": 3, "prototypesOf": "patches", "prototypesBy": "rare", "points": "patches", "colour": "entropy", "spot": 2,
+    "asks": "r1", "mass": 0.4, "heads": "1.0,1.1", "head": 1, "sort": "entropy", "opacity": 0.5, "partner": 3, "lines": 7,
+    "ratio": 0.9, "mutual": 0, "normlayer": 1, "longer": 3, "marked": "1,2", "top": 7, "memory": "all", "fit": "each",
+    "basis": "own", "reference": 50, "foreground": "shown", "cut": 0.5, "flip": 1, "channels": "2,1,0", "examples": "0.3-",
+    "seed": 4, "uncentred": 1, "unsharpened": 1, "source": "student", "against": "first", "size": 32,
+}  # fmt: skip
+"""Another value than the first for everything that a link keeps."""
+STARTS_WORK = {"crowd", "layout", "images"}
+"""What a link keeps too, but sets a worker going or needs more than this lab has."""
+OF_ITS_OWN = {"pg", "pgset", "pgdo", "mini", "gt"}
+"""Whole systems as text: test_playground.py and test_stepper.py follow their links."""
+
+
+def test_a_reload_keeps_the_state_of_every_page(watched: Watched) -> None:
+    static = Path(__file__).parents[2] / "lab" / "static"
+    kept = {
+        key
+        for file in static.glob("*.js")
+        for keys in re.findall(r"\.keep\(\{([^}]*)\}\)", file.read_text())
+        for key in re.findall(r"([A-Za-z]+)\s*:", keys)
+    }
+    assert kept <= set(ELSEWHERE) | STARTS_WORK | OF_ITS_OWN, "a new key of the address needs a value here"
+    visit = """async (pages) => {
+        const { host } = await import('/static/lab/page.js');
+        for (const page of pages) {
+            host.set({ page });
+            for (const place of document.querySelectorAll(`.lab-page-${page} .lab-view`))
+                while (!place.dataset.mounted) await new Promise((done) => setTimeout(done, 20));
+        }
+        return Object.fromEntries(host.address());
+    }"""
+    pages = [one.name for one in PAGES]
+    page = watched.open(**ELSEWHERE).page
+    first = page.evaluate(visit, pages)
+    assert {key: first.get(key) for key in ELSEWHERE} == ELSEWHERE
+    watched.wait(f"location.search.includes('view={pages[-1]}')")
+    page.reload()
+    page.wait_for_selector(".facts dd", state="attached")
+    assert page.evaluate("document.body.dataset.page") == pages[-1]
+    assert page.evaluate(visit, pages) == first
+    watched.errors = [error for error in watched.errors if "404" not in error]  # of a step that has no checkpoint
 
 
 def test_scrubbing_moves_every_picture_and_is_kept_in_the_address(watched: Watched) -> None:
