@@ -19,6 +19,7 @@ BENCHMARKS = (
     "neighbour",
     "latency",
     "classroom",
+    "felt",
     "help",
     "gpu",
 )

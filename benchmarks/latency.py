@@ -6,36 +6,19 @@ page.  The clocks are all of this machine."""
 from __future__ import annotations
 
 import json
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks.hosts import DRAWN, can_browse, chromium, get, serving, soon
 from benchmarks.report import goal
-from benchmarks.worker import ROOT, Worker
+from benchmarks.worker import Worker
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-sync",
-]
-ANSWER, DRAWN = 60.0, 120.0
-"""Seconds after which a server or a browser is given up."""
 PARTS = {
     "listed": "listed by the server",
     "served": "attention maps served",
@@ -103,59 +86,18 @@ def publisher(folder: str, quick: bool) -> Callable[[], dict[str, float]]:
 
 
 @contextmanager
-def serving(folder: str) -> Iterator[str]:
-    """The lab on a free port; its address."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "apps.watch", folder, "--port", str(port), "--no-gallery"]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    try:
-        address = f"http://127.0.0.1:{port}"
-        soon(lambda: _get(f"{address}/api/runs"), f"the lab at {address}", process)
-        yield address
-    finally:
-        process.terminate()
-        process.wait(30)
-
-
-@contextmanager
 def browsing(address: str) -> Iterator[Any]:
     """The page in Chromium; None where there is none."""
-    if CHROMIUM is None or find_spec("playwright") is None:
+    if not can_browse():
         yield None
         return
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(1000 * DRAWN)
         page.add_init_script(WATCH)
         page.goto(address)
         page.wait_for_function("Object.keys(window.drawn).length > 0")
         yield page
-        browser.close()
-
-
-def soon(ask: Callable[[], Any], what: str, process: subprocess.Popen | None = None) -> Any:
-    """The first answer that is not None; asks every 20 ms."""
-    deadline = time.monotonic() + ANSWER
-    while time.monotonic() < deadline and (process is None or process.poll() is None):
-        answer = ask()
-        if answer is not None:
-            return answer
-        time.sleep(0.02)
-    raise RuntimeError(f"{what} did not answer within {ANSWER:g} s.")
-
-
-def _get(address: str) -> bytes | None:
-    """What is served there; None while nothing is."""
-    try:
-        with urllib.request.urlopen(address, timeout=10) as response:
-            return response.read() or None
-    except (urllib.error.URLError, ConnectionError):
-        return None
 
 
 def measure(quick: bool) -> dict[str, Any]:
@@ -164,9 +106,9 @@ def measure(quick: bool) -> dict[str, Any]:
         options = {"folder": folder, "quick": quick}
         run = stack.enter_context(Worker("benchmarks.latency:publisher", options, threads=1))
         run.turn()
-        address = stack.enter_context(serving(folder))
+        address = stack.enter_context(serving(folder)).address
         page, pool = stack.enter_context(browsing(address)), stack.enter_context(ThreadPoolExecutor(1))
-        name = json.loads(_get(f"{address}/api/runs") or b"{}")["runs"][0]["id"]
+        name = json.loads(get(f"{address}/api/runs") or b"{}")["runs"][0]["id"]
         found = [published(run, pool, f"{address}/api/run/{name}", page) for _ in range(2 if quick else 13)][1:]
     parts = {part: [f[part] for f in found if part in f] for part in PARTS}
     drawn = max(parts["drawn"], default=None)
@@ -186,7 +128,7 @@ def published(run: Worker, pool: ThreadPoolExecutor, address: str, page: Any) ->
     training = pool.submit(run.turn)
     step = soon(lambda: max(set(probes(address)) - before, default=None), f"{address}, asked for the next probe,")
     listed = time.time()
-    soon(lambda: _get(f"{address}/probe/{step}/attention"), f"{address}, asked for attention,")
+    soon(lambda: get(f"{address}/probe/{step}/attention"), f"{address}, asked for attention,")
     served = time.time()
     said = training.result().said
     assert said["step"] == step
@@ -200,7 +142,7 @@ def published(run: Worker, pool: ThreadPoolExecutor, address: str, page: Any) ->
 
 def probes(address: str) -> list[int]:
     """Steps that have pictures, as the page learns of them."""
-    return json.loads(_get(f"{address}/since?cursor=") or b"{}").get("head", {}).get("probes", [])
+    return json.loads(get(f"{address}/since?cursor=") or b"{}").get("head", {}).get("probes", [])
 
 
 def rows(result: dict[str, Any]) -> list[list[str]]:

@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import report, worker
 from benchmarks.__main__ import BENCHMARKS
+from benchmarks.hosts import can_browse
 from benchmarks.ours import batch_of
 from benchmarks.pipelines import PIPELINES
 from benchmarks.rivals import Lightly, Plain
@@ -29,6 +30,7 @@ from dino_core.train import build_engine
 
 ROOT = Path(report.__file__).parents[1]
 CONTESTANTS = "tests.benchmarks.contestants"
+needs_chromium = pytest.mark.skipif(not can_browse(), reason="no Chromium on this machine; the lab is not felt")
 needs_lightly = pytest.mark.skipif(find_spec("lightly") is None, reason="lightly comes with the extra `bench`")
 
 
@@ -50,6 +52,9 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         ("crops", {"images", "images_per_second", "times_as_long_as_ours"}),
         ("neighbour", {"seconds_per_step"}),
         ("latency", {"seconds", "browser"}),
+        pytest.param(
+            "felt", {"opened", "hover", "scrub", "published", "class", "long", "memory"}, marks=needs_chromium
+        ),
     ],
 )
 def test_a_benchmark_leaves_its_numbers_with_machine_and_versions(name: str, keys: set[str], tmp_path: Path) -> None:
