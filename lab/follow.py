@@ -140,7 +140,7 @@ class Follower:
         with self._lock:
             if self._reading is not reading:
                 return
-            self._reading = None
+            self._reading, self._read_at = None, -math.inf
             if reading.at == reading.end:  # else the file went away under it, and the sample is all there is
                 reading.history.take(reading.meanwhile)
                 reading.history.generation = self._history.generation + 1
