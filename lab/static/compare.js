@@ -11,7 +11,7 @@
 */
 // One image through several networks, side by side, with one pointer (lab/views/compare.py, lab/sight.py).
 
-import { card, h, percent, toggle } from "./dom.js";
+import { arrange, card, h, percent, toggle } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { LOOKED_AT, imagesOf, keepSight, nameOf, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, patchAt, picture, ramp, strip, tile } from "./tiles.js";
@@ -41,7 +41,7 @@ export function mount(element, host) {
     images.fill(shown.images, shown.labels, host.get("images") ? null : host.run()?.head.classes);
     const names = [...new Set([...sourcesOf(host), ...(host.overlay() ? ["overlay"] : []), ...offered])].filter((name) => sourceOf(host, name));
     columns = names.map((name) => columns.find((column) => column.name === name) ?? made(name));
-    place.replaceChildren(...columns.map((column) => column.element));
+    arrange(place, columns.map((column) => column.element));
     columns.forEach((column) => look(column, now)); // a slow network keeps nobody waiting
   }
 

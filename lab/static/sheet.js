@@ -32,6 +32,8 @@ export function sheet({ label, choose, moved = () => {} }) {
   element.at = (index) => { at = index; };
 
   element.draw = (map, [rows, columns], table = "magma") => {
+    canvas.hidden = !count; // who asks may have nothing to show here
+    if (!count) return;
     const down = Math.ceil(count / across), colours = RAMPS[table];
     const [width, height] = [across * (columns + 1) - 1, down * (rows + 1) - 1];
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
