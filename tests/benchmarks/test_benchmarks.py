@@ -16,9 +16,9 @@ import torch
 from timm.layers import set_fused_attn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import report, worker
+import lab
+from benchmarks import report, scenes, worker
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.hosts import can_browse
 from benchmarks.ours import batch_of
 from benchmarks.pipelines import PIPELINES
 from benchmarks.rivals import Lightly, Plain
@@ -27,10 +27,10 @@ from dino_core.config import Crops
 from dino_core.schedules import Schedule
 from dino_core.stopwatch import Stopwatch
 from dino_core.train import build_engine
+from lab.follow import Follower
 
 ROOT = Path(report.__file__).parents[1]
 CONTESTANTS = "tests.benchmarks.contestants"
-needs_chromium = pytest.mark.skipif(not can_browse(), reason="no Chromium on this machine; the lab is not felt")
 needs_lightly = pytest.mark.skipif(find_spec("lightly") is None, reason="lightly comes with the extra `bench`")
 
 
@@ -52,9 +52,6 @@ def run(name: str, folder: Path) -> dict[str, Any]:
         ("crops", {"images", "images_per_second", "times_as_long_as_ours"}),
         ("neighbour", {"seconds_per_step"}),
         ("latency", {"seconds", "browser"}),
-        pytest.param(
-            "felt", {"opened", "hover", "scrub", "published", "class", "long", "memory"}, marks=needs_chromium
-        ),
     ],
 )
 def test_a_benchmark_leaves_its_numbers_with_machine_and_versions(name: str, keys: set[str], tmp_path: Path) -> None:
@@ -66,6 +63,25 @@ def test_a_benchmark_leaves_its_numbers_with_machine_and_versions(name: str, key
     assert found["goals"]
     for each in found["goals"]:
         assert set(each) == {"what", "goal", "measured", "met"}
+
+
+def test_the_made_runs_are_runs_that_the_lab_reads(tmp_path: Path) -> None:
+    scenes.many(tmp_path, 2)
+    scenes.long(tmp_path, 300)
+    growing = scenes.watched(tmp_path / "watched", scenes.QUICK)
+    about = {run.name: run for run in lab.runs(tmp_path)}
+    assert set(about) == {"many_000", "many_001", "long", "watched"}
+    news = about["long"].since()
+    assert scenes.SPIKE in news["curves"]["teacher/entropy"][1]
+    assert (news["head"]["step"], news["head"]["status"]) == (299, "finished")
+    watched = about["watched"]
+    assert watched.probes == growing.stops
+    assert watched.checkpoints == [growing.stops[0], growing.stops[-1]]
+    assert watched.probe().patches.shape == (3, 64, scenes.QUICK.backbone.dim)
+    cursor = watched.since()["cursor"]
+    step = growing.log()
+    growing.writer.close()
+    assert Follower(watched.path).since(cursor)["curves"]["loss"][0] == [step]
 
 
 @pytest.mark.slow
