@@ -263,9 +263,9 @@ def test_two_tabs_go_their_own_ways_and_a_lost_connection_is_found_again(watched
 
 
 ELSEWHERE = {
-    "image": 2, "layer": 0, "step": 50, "xaxis": "hours", "anchor": "50", "gramNetwork": "student", "gramOrder": "raster",
+    "image": 2, "layer": 0, "step": 50, "xaxis": "hours", "anchor": "50", "gramOrder": "raster",
     "prototype": 3, "prototypesOf": "patches", "prototypesBy": "rare", "points": "patches", "colour": "entropy", "spot": 2,
-    "asks": "r1", "mass": 0.4, "heads": "1.0,1.1", "head": 1, "sort": "entropy", "opacity": 0.5, "partner": 3, "lines": 7,
+    "headsby": "entropy", "asks": "r1", "mass": 0.4, "heads": "1.0,1.1", "head": 1, "sort": "entropy", "opacity": 0.5, "partner": 3, "lines": 7,
     "ratio": 0.9, "mutual": 0, "normlayer": 1, "longer": 3, "marked": "1,2", "top": 7, "memory": "all", "fit": "each",
     "basis": "own", "reference": 50, "foreground": "shown", "cut": 0.5, "flip": 1, "channels": "2,1,0", "examples": "0.3-",
     "seed": 4, "uncentred": 1, "unsharpened": 1, "source": "student", "against": "first", "size": 32,
