@@ -69,6 +69,8 @@ class Watched:
         self.page, self.lab = page, lab
         self.foreign: list[str] = []
         self.errors: list[str] = []
+        self.forgiven: str | None = None
+        """What an error may say that is meant to happen."""
         page.set_default_timeout(SLOW)
         page.on("request", lambda request: self._look(request.url))
         page.on("pageerror", lambda error: self.errors.append(str(error)))
@@ -109,7 +111,7 @@ def watched(browser: Browser, lab: Lab) -> Iterator[Watched]:
     yield watched
     page.close()
     assert watched.foreign == [], "no request leaves this machine"
-    assert watched.errors == []
+    assert [error for error in watched.errors if not (watched.forgiven and watched.forgiven in error)] == []
 
 
 def test_the_page_shows_every_view_and_asks_nobody_else(watched: Watched) -> None:
@@ -213,6 +215,7 @@ COUNT_QUESTIONS = """
 
 def test_a_new_checkpoint_takes_nothing_out_of_anybodys_hands_on_any_page(watched: Watched) -> None:
     watched.page.add_init_script(COUNT_QUESTIONS)
+    watched.forgiven = "404"  # layers of a step without a checkpoint
     page, growing = watched.open(image=1).page, watched.lab.growing
     growing.checkpoint()
     for one in PAGES:
@@ -235,13 +238,13 @@ def test_a_new_checkpoint_takes_nothing_out_of_anybodys_hands_on_any_page(watche
         watched.wait(answered)
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert page.evaluate(LEFT_ALONE) == [], one.name
-    watched.errors = [error for error in watched.errors if "404" not in error]  # layers of a step without a checkpoint
 
 
 def test_two_tabs_go_their_own_ways_and_a_lost_connection_is_found_again(watched: Watched, browser: Browser) -> None:
     growing = watched.open(step=0).lab.growing
     watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 0')")
     other = Watched(browser.new_page(), watched.lab).open()
+    watched.forgiven = "ERR_INTERNET_DISCONNECTED"
     for tab in (watched, other):
         tab.page.context.set_offline(True)
     growing.log()
@@ -257,15 +260,15 @@ def test_two_tabs_go_their_own_ways_and_a_lost_connection_is_found_again(watched
     assert watched.at().startswith("step 0")
     for tab in (watched, other):
         assert tab.page.locator(".offline").is_hidden()
-        tab.errors = [error for error in tab.errors if "ERR_INTERNET_DISCONNECTED" not in error]
-        assert tab.errors == []
+        assert all("ERR_INTERNET_DISCONNECTED" in error for error in tab.errors)
     other.page.close()
 
 
 ELSEWHERE = {
     "image": 2, "layer": 0, "step": 50, "xaxis": "hours", "anchor": "50", "gramOrder": "raster",
     "prototype": 3, "prototypesOf": "patches", "prototypesBy": "rare", "points": "patches", "colour": "entropy", "spot": 2,
-    "headsby": "entropy", "asks": "r1", "mass": 0.4, "heads": "1.0,1.1", "head": 1, "sort": "entropy", "opacity": 0.5, "partner": 3, "lines": 7,
+    "headsby": "entropy",
+    "asks": "r1", "mass": 0.4, "heads": "1.0,1.1", "head": 1, "sort": "entropy", "opacity": 0.5, "partner": 3, "lines": 7,
     "ratio": 0.9, "mutual": 0, "normlayer": 1, "longer": 3, "marked": "1,2", "top": 7, "memory": "all", "fit": "each",
     "basis": "own", "reference": 50, "foreground": "shown", "cut": 0.5, "flip": 1, "channels": "2,1,0", "examples": "0.3-",
     "seed": 4, "uncentred": 1, "unsharpened": 1, "source": "student", "against": "first", "size": 32,
@@ -296,6 +299,7 @@ def test_a_reload_keeps_the_state_of_every_page(watched: Watched) -> None:
         return Object.fromEntries(host.address());
     }"""
     pages = [one.name for one in PAGES]
+    watched.forgiven = "404"  # of a step that has no checkpoint
     page = watched.open(**ELSEWHERE).page
     first = page.evaluate(visit, pages)
     assert {key: first.get(key) for key in ELSEWHERE} == ELSEWHERE
@@ -304,7 +308,6 @@ def test_a_reload_keeps_the_state_of_every_page(watched: Watched) -> None:
     watched.wait(f"document.querySelector('.lab-page-{pages[-1]} .lab-view')?.dataset.mounted === 'yes'")
     assert page.evaluate("document.body.dataset.page") == pages[-1]
     assert page.evaluate(visit, pages) == first
-    watched.errors = [error for error in watched.errors if "404" not in error]  # of a step that has no checkpoint
 
 
 def test_scrubbing_moves_every_picture_and_is_kept_in_the_address(watched: Watched) -> None:
