@@ -1,7 +1,7 @@
 """The pictures of the lab's pages in README: `python docs/pictures.py` drives Chromium over the recorded runs.
 
 Each page is opened by its address, left until what it draws is there, and cut to one screen.  Pictures are stored at 1000 px in
-255 colours, which keeps text sharp and each below 150 kB."""
+at most 255 colours, which keeps text sharp and each below 150 kB."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
-SCREEN, SHOWN, COLOURS = {"width": 1280, "height": 860}, 1000, 255
+SCREEN, SHOWN, COLOURS = {"width": 1280, "height": 860}, 1000, (255, 96, 48)
+LARGEST = 150_000
+"""Bytes of a picture; one that is larger gets fewer colours."""
 PATIENCE = 180_000
 """Milliseconds that something may take to appear on a busy machine."""
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -43,7 +45,10 @@ PAGES = {
         "playground", "run=dino_shapes&pg=heal-sharpening",
         "document.querySelector('.pg-at')?.textContent.replace(/[^0-9]/g, '') > 1100",
     ),
-    "attention": Picture("heads", "run=dino_shapes&image=4", DRAWN.format(view="heads", count=5)),
+    "attention": Picture(
+        "heads", "run=dino_shapes&image=4",
+        "((sheet) => sheet && sheet.width !== 300)(document.querySelector('[data-view=heads] .sheet canvas'))",
+    ),
     "patches": Picture("components", "run=dino_shapes&image=4", DRAWN.format(view="components", count=5)),
     "gram": Picture("gram", "run=dinov3_shapes&image=4", DRAWN.format(view="gram", count=3)),
     "prototypes": Picture("prototypes", "run=dino_shapes", DRAWN.format(view="prototypes", count=5)),
@@ -83,6 +88,11 @@ def main() -> int:
             page.locator(f"[data-view={about.view}]").first.evaluate(
                 "e => scrollTo(0, e.getBoundingClientRect().top + scrollY - 14)"
             )
+            here = f"{HERE.parent}/"
+            page.evaluate(
+                "(here) => { for (const e of document.querySelectorAll('.command')) e.textContent = e.textContent.replace(here, '') }",
+                here,
+            )
             page.wait_for_timeout(500)
             store(page.screenshot(), options.out / f"{name}.png")
         browser.close()
@@ -114,7 +124,12 @@ def store(content: bytes, file: Path) -> None:
 
     picture = Image.open(io.BytesIO(content)).convert("RGB")
     small = picture.resize((SHOWN, round(picture.height * SHOWN / picture.width)), Image.Resampling.LANCZOS)
-    small.quantize(COLOURS, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(file, optimize=True)
+    for colours in COLOURS:
+        small.quantize(colours, method=Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE).save(
+            file, optimize=True
+        )
+        if file.stat().st_size < LARGEST:
+            break
     print(f"{file.name}: {small.width} × {small.height}, {file.stat().st_size >> 10} kB", flush=True)
 
 
