@@ -90,7 +90,8 @@ def main() -> int:
             )
             here = f"{HERE.parent}/"
             page.evaluate(
-                "(here) => { for (const e of document.querySelectorAll('.command')) e.textContent = e.textContent.replace(here, '') }",
+                "(here) => { for (const e of document.querySelectorAll('.command'))"
+                " e.textContent = e.textContent.replace(here, ''); }",
                 here,
             )
             page.wait_for_timeout(500)
