@@ -6,7 +6,7 @@
   "shows": "A column a network: the last layer's class-token attention, mean over heads, three components in its own basis, and what is like the patch under the pointer.",
   "look": "Always compare with the untrained column: what it shows too, nobody has learnt. Point at a patch and see which networks find its like.",
   "needs": "A run with a checkpoint, or models given with dino-lab watch --models.",
-  "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}", "sight/heads?source={source}&images={images}&image={image}", "compare/pca?source={source}&images={images}&image={image}"]
+  "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}&image={image}", "sight/heads?source={source}&images={images}&image={image}", "compare/pca?source={source}&images={images}&image={image}"]
 }
 */
 // One image through several networks, side by side, with one pointer (lab/views/compare.py, lab/sight.py).
