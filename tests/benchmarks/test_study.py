@@ -82,7 +82,7 @@ def test_the_study_trains_measures_and_keeps_what_is_finished(monkeypatch, tmp_p
     first, fork = result["groups"]["parts"]["runs"]
     assert [seen["step"] for seen in first["looks"]] == [2, 4]
     assert [seen["step"] for seen in fork["looks"]] == [4]
-    assert set(first["looks"][-1]["measured"]) == {"knn", "attention", "pca", "parts"}
+    assert set(first["looks"][-1]["measured"]) == {"knn", "attention", "together", "pca", "parts"}
     assert shlex.split(fork["command"])[:3] == ["dino-lab", "fork", "RUNS/parts/tiny-0"]
     assert "| tiny " in capsys.readouterr().out
     written = {file: file.stat().st_mtime_ns for file in tmp_path.rglob("metrics.jsonl")}
