@@ -120,6 +120,22 @@ class Widget(anywidget.AnyWidget):
         """Look at something else: every widget of this run follows.  None takes a setting back."""
         self.state = {key: value for key, value in {**self.state, **state}.items() if value is not None}
 
+    def open(self) -> None:
+        super().open()
+        self._answer_anywhere()
+
+    def _send(self, message: dict[str, Any], buffers: Any = None) -> None:
+        super()._send(message, buffers)
+        self._answer_anywhere()
+
+    def _answer_anywhere(self) -> None:
+        """Questions of the page go where JupyterLab sends them, a thread beside the cells.
+
+        From 7.4 on ipykernel remembers from where a widget last spoke, which may be a cell that still runs, and leads the page's
+        messages there: a view would stand still until the cell ends."""
+        if self.comm is not None:
+            vars(self.comm).pop("_reply_subshell_id", None)
+
     def _asked(self, _: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:
         context = contextvars.copy_context()  # the kernel knows by it which cell an answer belongs to
         _pool().submit(context.run, self._answer, message, [bytes(part) for part in buffers])
