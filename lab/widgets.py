@@ -134,7 +134,7 @@ class Widget(anywidget.AnyWidget):
         From 7.4 on ipykernel remembers from where a widget last spoke, which may be a cell that still runs, and leads the page's
         messages there: a view would stand still until the cell ends."""
         if self.comm is not None:
-            vars(self.comm).pop("_reply_subshell_id", None)
+            self.comm.__dict__.pop("_reply_subshell_id", None)
 
     def _asked(self, _: Any, message: dict[str, Any], buffers: list[memoryview]) -> None:
         context = contextvars.copy_context()  # the kernel knows by it which cell an answer belongs to
