@@ -128,7 +128,7 @@ export function mount(element, host) {
   function caption(map, i) {
     const mask = massMask(map, MASS);
     const count = mask.reduce((a, b) => a + b, 0);
-    return [named(i), `60 % in ${count} of ${map.length}`, shown.mask ? `Jaccard ${number(jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask), 2)}` : ""];
+    return [named(i), `60 % in ${count} of ${map.length}`, shown.mask ? `Jaccard ${jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask).toFixed(2)}` : ""];
   }
 
   function draw(context, size, map, outline = false) {

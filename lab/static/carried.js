@@ -82,7 +82,7 @@ function panel(host, name) {
     title.textContent = nameOf(host, name);
     refill(frames, `${names.join()}`, () => { forget(frames); return names.map((text, i) => frame(i, text)); });
     const overlaps = names.map((_, i) => overlap(i));
-    [...frames.children].forEach((figure, i) => { figure.querySelector("small").textContent = Number.isNaN(overlaps[i]) ? "" : `Jaccard ${number(overlaps[i], 2)}`; });
+    [...frames.children].forEach((figure, i) => { figure.querySelector("small").textContent = Number.isNaN(overlaps[i]) ? "" : `Jaccard ${overlaps[i].toFixed(2)}`; });
     const known = overlaps.slice(1).filter((value) => !Number.isNaN(value));
     numbers.textContent = host.get("marked") ? `${host.get("marked").split(",").length} patches marked on the first image.${known.length ? ` Mean Jaccard of the carried mask (labels above one half) with the objects of ${known.length} other images: ${number(known.reduce((a, b) => a + b, 0) / known.length, 2)}.` : ""}` : "";
     frames.querySelectorAll("canvas").forEach((canvas) => canvas.paint());

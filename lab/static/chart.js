@@ -19,7 +19,7 @@ export const severity = (level) => ({ trouble: 2, watch: 1 })[level] ?? 0;
     lines: [{ y, label, colour, left, below }] }].  Curves without points are left out, and panels without curves.
     A run's phases are bands on all of them. */
 export function chart(element, host, panels, { empty = "No values yet." } = {}) {
-  const note = h("p", { class: "empty" }, empty);
+  const note = h("p", { class: "empty", hidden: true }, empty); // said once it has been looked for
   const frame = h("div", { class: "panels" }, note);
   element.append(frame);
   const made = new Map();

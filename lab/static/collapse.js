@@ -5,7 +5,7 @@
   "half": true,
   "title": "Signs of collapse",
   "shows": "Four questions: are answers sure but different, are all prototypes used, do features spread, in how many directions?",
-  "look": "Healthy: the mean over images stays near 1 while each answer falls below it; the gap is what prototypes know about images. No single curve is proof. ▲◆ mark the alarms."
+  "look": "Healthy: the mean target stays high while each target falls below it; the gap is what prototypes know about images. No single curve is proof. ▲◆ mark the alarms."
 }
 */
 // Is it collapsing?  Each way of collapsing shows in another number, so they stand together.
@@ -25,9 +25,10 @@ function panels({ curves, head }) {
     {
       title: "Answers of the teacher", unit: `in units of ln K${Number.isFinite(lnK) ? ` = ${number(lnK)}` : ""}`, height: 190, range: [0, 1.08],
       curves: [
-        { name: "mean over images", colour: "sky", rough: true, ...share("teacher/mean_entropy"), about: "Entropy of the mean answer, before centring: 1 when all prototypes are used alike." },
-        { name: "each image, H(t)", colour: "orange", rough: true, ...share("teacher/entropy"), about: "Mean entropy of single answers." },
-        { name: "information", colour: "green", rough: true, ...share("teacher/information"), about: "What a prototype tells about its image: entropy of the mean minus mean entropy." },
+        { name: "mean target", colour: "sky", rough: true, ...share("target/mean_entropy"), about: "Entropy of the mean over images of what the student is to answer: 1 when all prototypes are used alike." },
+        { name: "each target, H(t)", colour: "orange", rough: true, ...share("teacher/entropy"), about: "Mean entropy of single targets." },
+        { name: "information", colour: "green", rough: true, ...share("teacher/information"), about: "What a prototype tells about its image: entropy of the mean target minus mean entropy." },
+        { name: "mean answer, uncentred", colour: "sky", dash: "dot", rough: true, ...share("teacher/mean_entropy"), about: "Entropy of the mean answer before centring or Sinkhorn, which pin the mean target: collapse shows here first." },
         { name: "KL(t‖s)", colour: "blue", rough: true, ...share("kl"), about: "What the student has still to learn from the teacher." },
       ],
     },

@@ -130,7 +130,7 @@ export function headsPanel(host, name, view) {
     } else {
       const mask = union(parts.map((part) => part.mask)), covered = mask.reduce((a, b) => a + b, 0);
       const overlap = shown.mask ? jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask) : NaN;
-      put(heads, wanted.length > 1 ? `union of ${wanted.length} heads` : named(wanted[0]), `${mass} in ${covered} of ${mask.length} patches${shown.mask ? `, Jaccard ${number(overlap, 2)}` : ""}`);
+      put(heads, wanted.length > 1 ? `union of ${wanted.length} heads` : named(wanted[0]), `${mass} in ${covered} of ${mask.length} patches${shown.mask ? `, Jaccard ${overlap.toFixed(2)}` : ""}`);
       numbers.textContent = sentence(asked, wanted, parts);
       if (host.get("pinned") || asked.patch === null) words.textContent = `${nameOf(host, name)}, asked by ${asked.text}: ${numbers.textContent}`;
     }

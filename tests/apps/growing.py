@@ -61,8 +61,8 @@ class Growing:
             wave = 0.1 * math.sin(self.step / 30)
             row = {
                 "step": self.step, "seconds": self.step / 10, "images": 64 * self.step, "loss": 3.5 + wave,
-                "teacher/entropy": 2.5 + wave, "kl": 1.0, "teacher/mean_entropy": 4.0, "target/mean_entropy": 4.0,
-                "teacher/information": 1.5, "prototypes/perplexity": 50.0, "features/std": 0.5, "centre/norm": 1 + wave,
+                "teacher/entropy": 2.5 + wave, "kl": 1.0, "teacher/mean_entropy": 3.2, "target/mean_entropy": 4.0,
+                "teacher/information": 1.5 - wave, "prototypes/perplexity": 50.0, "features/std": 0.5, "centre/norm": 1 + wave,
                 "lr": 1e-3, "momentum": 0.99, "images_per_second": 640.0, "knn/teacher": 0.5 + wave,
             }  # fmt: skip
             self.writer.metric(row)

@@ -460,6 +460,22 @@ def test_the_browsers_mathematics_is_pythons(watched: Watched) -> None:
     assert (np.array(found["pixels"], bool) == attention.on_pixels(masks[0], (7, 7), 20)).all()
 
 
+def test_the_gap_between_mean_and_single_targets_is_the_information_drawn_beside_them(watched: Watched) -> None:
+    """What the view says to look at has to be there: of targets, before centring the gap may even be negative."""
+    watched.open()
+    assert not watched.page.locator("[data-view=centre] .empty").is_visible(), (
+        "nothing is said before it was looked for"
+    )
+    watched.curve_ready("collapse")
+    drawn = watched.page.evaluate(
+        """Object.fromEntries(document.querySelector('[data-view=collapse] .plot').data.map(({ name, y }) => [name, [...y]]))"""
+    )
+    gap = np.subtract(drawn["mean target"], drawn["each target, H(t)"])
+    assert len(gap) >= 20
+    np.testing.assert_allclose(gap, drawn["information"], atol=1e-6)
+    assert np.ptp(gap) > 0.01
+
+
 def test_short_curves_are_drawn_to_their_newest_point(watched: Watched) -> None:
     """plotly keeps the old line where it is given the same list, grown; `data` is what it was given, `calcdata` what it drew."""
     watched.open()
