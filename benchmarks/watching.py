@@ -21,13 +21,17 @@ HURRIED = (
     "-c",
     "import sys, lab.follow; lab.follow.FRESH = 0; from apps.watch import main; sys.exit(main(sys.argv[1:]))",
 )
-UPDATE = """async () => {
+EXPECT = """async () => {
   const { host } = await import('/static/lab/page.js');
-  await new Promise((done) => {
-    const ask = () => document.dispatchEvent(new Event('visibilitychange'));  // as when somebody comes back to the tab
-    const again = setInterval(ask, 500), end = host.on('data', () => { clearInterval(again); end(); done(); });
-    ask();
-  });
+  window.told = new Promise((done) => { const end = host.on('data', () => { end(); done(); }); });
+}"""
+"""Before a line is written: the page may ask by itself between the writing and the waiting."""
+TOLD = """async () => {
+  const ask = () => document.dispatchEvent(new Event('visibilitychange'));  // as when somebody comes back to the tab
+  const again = setInterval(ask, 500);
+  ask();
+  await window.told;
+  clearInterval(again);
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 }"""
 
@@ -64,10 +68,11 @@ def _few_pictures(scene: Scene) -> Scene:
 def _update(tab: Tab, run: LabRun, times: int) -> None:
     """Lines of metrics, each seen by the page; every fiftieth with a probe."""
     for i in range(times):
+        tab.page.evaluate(EXPECT)
         run.log()
         if i % 50 == 49:
             run.probe()
-        tab.page.evaluate(UPDATE)
+        tab.page.evaluate(TOLD)
 
 
 def _memory(tab: Tab, served: Served) -> dict[str, float]:

@@ -70,7 +70,7 @@ ARMS = (
     Arm("no KoLeo", ("--objective.koleo-weight", "0")),
     Arm("Sinkhorn", SINKHORN),
     Arm("no registers", ("--backbone.registers", "0")),
-    Arm("Gram from half way", ("--gram.weight", "2"), parent="tiny", at=300),
+    Arm("Gram from 200", ("--gram.weight", "2"), parent="tiny", at=200),
 )
 """One thing added, taken away or exchanged."""
 
@@ -78,7 +78,7 @@ PARTS = Group(
     name="parts",
     says="`tiny` on `shapes` with one thing added, taken away or exchanged",
     recipe="tiny",
-    steps=600,
+    steps=400,
     seeds=(0, 1),
     options=("--batch-size", "32"),
     arms=(*ARMS, Arm("Sinkhorn, 64 prototypes", (*SINKHORN, "--head.prototypes", "64"))),
@@ -88,7 +88,7 @@ PHOTOGRAPHS = Group(
     name="photographs",
     says="The same on photographs",
     recipe="tiny",
-    steps=600,
+    steps=400,
     options=("--batch-size", "32"),
     arms=ARMS,
     photographs=True,
