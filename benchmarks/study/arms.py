@@ -94,6 +94,22 @@ PHOTOGRAPHS = Group(
     photographs=True,
 )
 
+TAKEN_BACK = Group(
+    name="taken_back",
+    says="`tiny_dinov2`, which learns more slowly than `tiny`, with one of its parts as `tiny` has it, and with DINOv3's network",
+    recipe="tiny_dinov2",
+    steps=400,
+    arms=(
+        Arm("tiny_dinov2"),
+        Arm("no LayerScale", ("--backbone.layer-scale", "None")),
+        Arm("no iBOT", ("--ibot.weight", "0")),
+        Arm("moving centre", ("--objective.centering", "centre")),
+        Arm("KoLeo 0.05", ("--objective.koleo-weight", "0.05")),
+        Arm("clipped per tensor", ("--optim.clip-over", "tensor", "--optim.decay-rule", "shape")),
+        Arm("rotary, gated", ("--backbone.name", "rope", "--backbone.ffn", "swiglu", "--backbone.heads", "4")),
+    ),
+)
+
 DECLINE = Group(
     name="decline",
     says="`lab/gallery/dino_shapes` from step 500 on at a constant rate, with and without Gram anchoring",
@@ -106,7 +122,7 @@ DECLINE = Group(
     arms=(Arm("goes on"), Arm("Gram", ("--gram.weight", "2"))),
 )
 
-GROUPS = {group.name: group for group in (PARTS, DECLINE, PHOTOGRAPHS)}
+GROUPS = {group.name: group for group in (PARTS, TAKEN_BACK, DECLINE, PHOTOGRAPHS)}
 
 TINY = (
     *("--batch-size", "4", "--data.shapes.images", "40", "--data.shapes.size", "32", "--crops.global-size", "16"),
