@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--pictures", metavar="FOLDER", help="images to look at beside the probe images; data: the data set's"
     )
-    parser.add_argument("--overlay", metavar="RUN", help="a second run, laid over this one")
+    parser.add_argument("--overlay", nargs="+", metavar="RUN", help="a second run, or several, laid over this one")
     parser.add_argument(
         "--state", nargs="*", default=[], metavar="KEY=VALUE", help="where the reader begins: step=500 image=2"
     )

@@ -18,6 +18,9 @@ from lab.shelf import Shelf
 from lab.worker import Worker
 
 GALLERY = Path(__file__).parent / "gallery"
+MOST = 6
+"""Runs on one axis at most (`laid.js`)."""
+Overlay = str | Path | Run | Sequence[str | Path | Run] | None
 LOOK = 0.2
 """Seconds between looks at an answer that is still computed."""
 
@@ -38,6 +41,22 @@ def find(run: str | Path | Run | None = None) -> Run:
         f"there is no run {str(run)!r}. Give the folder of a run, or the name of one below ./runs: "
         f"{', '.join(found.path.name for found in here) or 'there is none yet; dino-lab train tiny makes one'}."
     )
+
+
+def laid_over(overlay: Overlay) -> list[Run]:
+    """The runs that are laid over another: none, one, or several; `RunError` for more than stand on one axis."""
+    given = [overlay] if isinstance(overlay, str | Path | Run) else list(overlay or ())
+    found = [find(one) for one in given]
+    if len(found) > MOST - 1:
+        raise RunError(f"{len(found)} runs were laid over another; at most {MOST} stand on one axis: give {MOST - 1}.")
+    return found
+
+
+def beginning(overlay: Overlay) -> dict[str, str]:
+    """The same as a page's state: `overlay` is the second run, `beside` are the others between commas."""
+    second, *others = [name_of(run) for run in laid_over(overlay)] or [""]
+    said = {"overlay": second, "beside": ",".join(others)}
+    return {key: value for key, value in said.items() if value}
 
 
 def answer(run: str | Path | Run | None, path: str) -> Any:

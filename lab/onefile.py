@@ -27,7 +27,7 @@ import numpy as np
 from dino_core.errors import DinoError, RunError
 from lab import modules
 from lab.analysis import curves
-from lab.local import LOOK, find, make, name_of
+from lab.local import LOOK, Overlay, beginning, find, laid_over, make, name_of
 from lab.run import Run
 from lab.views import EVERYWHERE, PAGES, STATIC, View, catalogue, rows
 
@@ -107,7 +107,7 @@ def export(
     images: Sequence[int] | None = None,
     models: Sequence[str] = (),
     pictures: str | None = None,
-    overlay: str | Path | Run | None = None,
+    overlay: Overlay = None,
     patience: float = PATIENCE,
     **state: Any,
 ) -> Exported:
@@ -115,7 +115,7 @@ def export(
 
     `steps` are the stops of its clock (by default 12 spread by ratio), `layers` and `images` what else is recorded where a view
     asks for each by itself (the last layer, and the image it begins with), `models` and `pictures` further networks and images
-    (`lab.offer`; `folder:0`), `overlay` a second run laid over this one; `state` is where the reader begins (step=500, image=2).
+    (`lab.offer`; `folder:0`), `overlay` one or several runs laid over this one; `state` is where the reader begins (step=500).
     Answers that a worker still computes are waited for, up to `patience` seconds.  Gives the size and what is not in it."""
     text, answers, limits = document(
         views, run, steps=steps, layers=layers, images=images, models=models, pictures=pictures, overlay=overlay,
@@ -136,7 +136,7 @@ def document(
     images: Sequence[int] | None = None,
     models: Sequence[str] = (),
     pictures: str | None = None,
-    overlay: str | Path | Run | None = None,
+    overlay: Overlay = None,
     patience: float = PATIENCE,
     **state: Any,
 ) -> tuple[str, int, str]:
@@ -144,15 +144,13 @@ def document(
     shown, source = modules.known(views), find(run)
     picked = tuple(images) if images else (int(state.get("image", 0)),)
     wanted = [Wanted(source, _stops(source, steps), layers, picked, models, pictures, patience)]
-    if overlay is not None:
-        other = find(overlay)
-        wanted.append(Wanted(other, _stops(other, None), layers, picked, (), None, patience))
+    wanted += [Wanted(other, _stops(other, None), layers, picked, (), None, patience) for other in laid_over(overlay)]
     limits = _limits(wanted[0])
     answered = dict(recorded(shown, *wanted))
     placed = [view for view in shown if view.page != EVERYWHERE]
     order = _framed(placed)
     given = {"run": name_of(source), "page": placed[0].page if placed else PAGES[0].name, **state}
-    given |= {"overlay": None if overlay is None else name_of(find(overlay)), "images": pictures}
+    given |= {**beginning(overlay), "images": pictures}
     start = {
         "views": [asdict(view) for view in order], "pages": _pages(placed), "about": {"limits": limits}, "icon": modules.picture(),
         "state": {key: value for key, value in given.items() if value is not None},

@@ -25,7 +25,7 @@ import traitlets
 from dino_core.errors import DinoError
 from dino_core.rundir.schema import EVENTS, METRICS, PROBES, RUN
 from lab import modules, stills
-from lab.local import find, make, name_of
+from lab.local import Overlay, beginning, find, make, name_of
 from lab.run import Run
 from lab.views import STATIC, View, catalogue
 
@@ -41,16 +41,15 @@ def show(
     step: int | None = None,
     *,
     height: int | None = None,
-    overlay: str | Path | Run | None = None,
+    overlay: Overlay = None,
     **state: Any,
 ) -> Widget:
     """A view, or several below one another, in a notebook cell.
 
     `run` is a folder, a `Run`, or a name (`find`); without one it is the newest below ./runs, else a recorded one.  `step` and
     `state` (image, patch, layer, whatever the view keeps in a link) are where it begins: `show("attention", run, step=500,
-    image=2)`.  A second run can be laid over it (`overlay`).  A `height` in pixels lets a long view scroll."""
-    given = {"step": step, "overlay": None if overlay is None else name_of(find(overlay))}
-    begins = {**state, **{key: value for key, value in given.items() if value is not None}}
+    image=2)`.  Others can be laid over it (`overlay`: one run, or a list).  A `height` in pixels lets a long view scroll."""
+    begins = {**state, **beginning(overlay), **({} if step is None else {"step": step})}
     return Widget(modules.known(view), find(run), begins, height)
 
 

@@ -34,7 +34,7 @@ export function mount(element, host) {
     found.set(run, { ...found.get(run), key });
     const now = ++asked;
     try {
-      const said = await ask(`run/${run}/prototypes/history?count=${count}&until=${track.head.probes.at(-1)}`, () => now === asked && host.shown(), (sentence, share) => { status.textContent = doing(sentence, share); });
+      const said = await ask(`run/${run}/prototypes/history?count=${count}&until=${track.head.probes.at(-1)}`, () => now === asked && host.shown(), (sentence, share, left) => { status.textContent = doing(sentence, share, left); });
       if (said) { found.set(run, { key, said }); drawn.redraw(); if (run === host.get("run")) status.textContent = guess(said); } else if (found.get(run)?.key === key) found.delete(run);
     } catch (error) {
       status.textContent = error.message;
@@ -45,7 +45,7 @@ export function mount(element, host) {
   const guess = ({ guessed, steps }) => (guessed.length ? `At ${guessed.length} of ${steps.length} checkpoints the centre was not kept and is interpolated between those that hold it: who leads there is a guess, and so are births and deaths there and at the kept one after.` : "");
 
   function panels(track) {
-    const { curves, head } = track, said = found.get(track === host.overlay() ? host.get("overlay") : host.get("run"))?.said, k = head.prototypes ?? NaN;
+    const { curves, head } = track, said = found.get(track.id)?.said, k = head.prototypes ?? NaN;
     const counted = (name) => (said ? { x: said.steps, y: said[name] } : null), rises = (name) => (said ? { x: said.steps.slice(1), y: said[name].slice(1) } : null);
     return [
       { title: "In use, as logged", unit: "share of all prototypes, by the training batches", height: 110, range: [0, 1.05], format: ".0%", curves: [

@@ -1,7 +1,10 @@
 // Curves over training steps.  A panel is one plotly element that lives as long as the page: new points never touch zoom, hover or
-// scroll.  A view says what its panels hold; the chart adds the clock, the alarms, the overlaid run, and a legend that tells values.
+// scroll.  A view says what its panels hold; the chart adds the clock, the alarms, overlaid runs, and a legend that tells values.
+// One overlaid run has the colours of the curves, dotted.  With several, colour, dash and marker say which run it is (laid.js), and a panel
+// draws one of its curves for all of them: the one whose name was pressed.
 
 import { css, h, number, refill } from "./dom.js";
+import { laid, mark as picture } from "./laid.js";
 
 const CONFIG = {
   displaylogo: false, showSendToCloud: false, responsive: false, doubleClick: false, displayModeBar: false,
@@ -15,9 +18,10 @@ export const last = (curve) => curve?.y.findLast((y) => y !== null) ?? null;
 /** 0 fine, 1 a warning, 2 an alarm. */
 export const severity = (level) => ({ trouble: 2, watch: 1 })[level] ?? 0;
 
-/** `panels(track)` → [{ title, unit, height, range, zero, format, curves: [{ name, colour, x, y, dash, fill, faint, dots, shown, about }],
+/** `panels(track)` → [{ title, unit, height, range, zero, format, curves: [{ name, key, main, colour, x, y, dash, fill, faint, dots, shown, about }],
     lines: [{ y, label, colour, left, below }] }].  Curves without points are left out, and panels without curves.
-    A run's phases are bands on all of them. */
+    A run's phases are bands on all of them.  `key` is what a curve is called where its name depends on the run, `main` the curve that
+    several runs begin with. */
 export function chart(element, host, panels, { empty = "No values yet." } = {}) {
   const note = h("p", { class: "empty", hidden: true }, empty); // said once it has been looked for
   const frame = h("div", { class: "panels" }, note);
@@ -35,9 +39,8 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
   function draw() {
     if (!dirty || !visible) return;
     dirty = false;
-    const track = host.run(), over = host.overlay();
-    const shown = track ? filled(panels(track)) : [];
-    const others = over ? filled(panels(over)) : [];
+    const runs = host.run() ? laid(host).filter(({ track }) => track).map((one) => ({ ...one, panels: filled(panels(one.track)) })) : [];
+    const shown = runs[0]?.panels ?? [];
     note.hidden = shown.length > 0;
     for (const [title, one] of made) if (!shown.some((panel) => panel.title === title)) { one.remove(); made.delete(title); }
     shown.forEach((panel, index) => {
@@ -46,12 +49,13 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
         made.set(panel.title, one);
         frame.append(one.element);
       }
-      made.get(panel.title).draw(panel, { track, over, twin: others.find((other) => other.title === panel.title), first: index === 0, lowest: index === shown.length - 1 });
+      const twins = runs.map(({ panels: other }) => other.find(({ title }) => title === panel.title) ?? null);
+      made.get(panel.title).draw(panel, { runs, twins, first: index === 0, lowest: index === shown.length - 1 });
     });
   }
 
-  host.keep({ xaxis: "step" });
-  host.on(["data", "theme", "overlay", "run", "xrange", "xaxis", "notes"], mark);
+  host.keep({ xaxis: "step", picked: null });
+  host.on(["data", "theme", "overlay", "beside", "picked", "run", "xrange", "xaxis", "notes"], mark);
   host.on("stop", () => made.forEach((one) => one.placeClock()));
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; if (visible) mark(); dirty ||= visible; draw(); }, { rootMargin: "250px" }).observe(frame);
   return { redraw: mark };
@@ -64,18 +68,22 @@ function onePanel(host, { height = 110 }) {
   const title = h("h3"), legend = h("dl", { class: "legend" });
   const holder = h("div", { class: "plot-frame" }, plot, clock);
   const element = h("section", { class: "panel", style: `--height:${height}px` }, h("div", { class: "panel-head" }, title, legend), holder);
-  let now = null, busy = false, later = false, zoom = 0;
+  let now = null, busy = false, later = false, zoom = 0, tall = null, alone = null; // the height of the zoom and what it holds for, the curve that is drawn for all
+  const drawn = () => `${host.get("run")} ${host.get("xaxis")} ${zoom}`;
 
   async function draw(panel, around) {
     now = { panel, around };
-    legendOf(panel, around.first ? around.over : null);
+    const before = alone;
+    alone = around.runs.length > 2 ? keyOf(pickedOf(host, panel)) : null;
+    if (before && alone && before !== alone) zoom += 1; // another curve, another height
+    if (around.runs.length > 2) legendOfRuns(panel, around); else legendOf(panel, around.first ? around.runs[1]?.track : null);
     title.replaceChildren(panel.title, panel.unit ? h("small", {}, ` ${panel.unit}`) : "");
     holder.dataset.lowest = around.lowest;
     if (busy) { later = true; return; }
     busy = true;
     try {
       const Plotly = await host.plotly();
-      const { traces, layout } = figure(host, now.panel, now.around, holder, zoom);
+      const { traces, layout } = figure(host, now.panel, now.around, holder, drawn(), tall?.of === drawn() ? tall.range : null);
       await Plotly.react(plot, traces, layout, CONFIG);
       if (!plot.dataset.ready) listen(Plotly);
       placeClock();
@@ -88,15 +96,16 @@ function onePanel(host, { height = 110 }) {
   function listen(Plotly) {
     plot.dataset.ready = "yes";
     plot.on("plotly_relayout", (changes) => {
+      if ("yaxis.range[0]" in changes) tall = { of: drawn(), range: [changes["yaxis.range[0]"], changes["yaxis.range[1]"]] };
       if ("xaxis.range[0]" in changes) host.set({ xrange: [changes["xaxis.range[0]"], changes["xaxis.range[1]"]] });
     });
     plot.on("plotly_doubleclick", () => { zoom += 1; host.set({ xrange: null }); draw(now.panel, now.around); });
     plot.on("plotly_afterplot", placeClock);
     plot.on("plotly_click", (event) => host.seek(stepAt(host, event.points[0].x)));
-    let width = holder.clientWidth, tall = holder.clientHeight;
+    let width = holder.clientWidth, height = holder.clientHeight;
     new ResizeObserver(() => {
-      if (!holder.clientWidth || (holder.clientWidth === width && Math.abs(holder.clientHeight - tall) < 4)) return;
-      [width, tall] = [holder.clientWidth, holder.clientHeight];
+      if (!holder.clientWidth || (holder.clientWidth === width && Math.abs(holder.clientHeight - height) < 4)) return;
+      [width, height] = [holder.clientWidth, holder.clientHeight];
       draw(now.panel, now.around);
     }).observe(holder);
   }
@@ -105,15 +114,15 @@ function onePanel(host, { height = 110 }) {
   function placeClock() {
     const axis = plot._fullLayout?.xaxis, stop = host.stop();
     if (!axis || stop === null) { clock.hidden = true; return; }
-    const at = axis.l2p(clockOf(host.get("xaxis"), host.run())(stop)), { t, h: tall } = plot._fullLayout._size;
+    const at = axis.l2p(clockOf(host.get("xaxis"), host.run())(stop)), { t, h: length } = plot._fullLayout._size;
     clock.hidden = !(at >= -1 && at <= axis._length + 1);
     clock.style.transform = `translateX(${axis._offset + at}px)`;
     clock.style.top = `${t}px`;
-    clock.style.height = `${tall}px`;
+    clock.style.height = `${length}px`;
   }
 
   function legendOf(panel, over) {
-    const entries = panel.curves.filter((curve) => !curve.faint);
+    const entries = named(panel.curves);
     refill(legend, entries.map((entry) => entry.name + entry.colour).join("|") + (over?.head.name ?? ""), () => [
       ...entries.map((entry) => h("div", { title: entry.about ?? null },
         h("dt", {}, h("i", { class: "swatch", style: `--c:var(--${entry.colour})`, "data-dash": entry.dash ?? "solid" }), entry.name), h("dd"))),
@@ -125,23 +134,44 @@ function onePanel(host, { height = 110 }) {
     });
   }
 
+  /** Which curve is drawn, to choose from; then each run with its last value, by name in the first panel. */
+  function legendOfRuns(panel, { runs, twins, first }) {
+    const entries = named(panel.curves), chosen = keyOf(pickedOf(host, panel));
+    refill(legend, JSON.stringify([entries.map(keyOf), entries.map(({ name }) => name), chosen, first, runs.map(({ look, track }) => [look.symbol, track.head.name])]), () => [
+      entries.length > 1 ? h("div", { class: "picks", role: "group", "aria-label": `Curve of ${panel.title} that is drawn for every run` }, entries.map((entry) =>
+        h("button", { type: "button", title: entry.about ?? null, "aria-pressed": String(keyOf(entry) === chosen), onclick: () => pick(panel, entry) }, entry.name))) : null,
+      ...runs.map(({ look, track }) => h("div", { title: track.head.name, "data-run": track.id }, h("dt", {}, picture(look), h("span", { class: first ? "name" : "sr-only" }, track.head.name)), h("dd"))),
+    ]);
+    legend.querySelectorAll("dd").forEach((place, index) => {
+      const curve = twins[index]?.curves.find((one) => keyOf(one) === chosen), value = (curve?.shown ?? ((v) => number(v)))(last(curve));
+      if (place.textContent !== value) place.textContent = value;
+    });
+  }
+
+  function pick(panel, curve) {
+    const found = picks(host).set(panel.title, keyOf(curve)), pressed = legend.contains(document.activeElement);
+    host.set({ picked: [...found].map((pair) => pair.join("~")).join(";") });
+    legendOfRuns(now.panel, now.around);
+    if (pressed) legend.querySelector("[aria-pressed=true]")?.focus();
+  }
+
   return { element, draw, placeClock, remove: () => { window.Plotly?.purge(plot); element.remove(); } };
 }
 
-function figure(host, panel, { track, over, twin, first, lowest }, holder, zoom) {
+function figure(host, panel, { runs, twins, first, lowest }, holder, revision, zoomed) {
   const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css), behind = tint(paper, 0.72);
   const range = host.get("xrange"), kind = AXES[host.get("xaxis")] ? host.get("xaxis") : "step";
-  const at = clockOf(kind, track), atOver = clockOf(kind, over);
+  const { track } = runs[0], clocks = runs.map((one) => clockOf(kind, one.track)), at = clocks[0], many = runs.length > 2;
   const height = Math.max(holder.clientHeight, 60);
   const layout = {
     height, width: holder.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "x unified",
-    margin: { l: LEFT, r: RIGHT, t: first && phases(track).length ? 17 : 8, b: lowest ? 36 : 7 }, uirevision: `${host.get("run")} ${kind} ${zoom}`, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-    font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 } },
+    margin: { l: LEFT, r: RIGHT, t: first && phases(track).length ? 17 : 8, b: lowest ? 36 : 7 }, uirevision: revision, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 }, namelength: many ? 26 : 15 },
     shapes: [], annotations: [],
     xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 6 } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
       nticks: holder.clientWidth < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
-      showticklabels: lowest, range: range ? [...range] : [earliest(track, over, at), furthest(track, over, at, atOver)] },
-    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: panel.range, rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power" },
+      showticklabels: lowest, range: range ? [...range] : [earliest(runs, at), furthest(runs, clocks)] },
+    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power" },
   };
   for (const line of panel.lines ?? []) {
     if (!Number.isFinite(line.y)) continue;
@@ -164,20 +194,55 @@ function figure(host, panel, { track, over, twin, first, lowest }, holder, zoom)
     layout.shapes.push({ type: "line", yref: "paper", x0: at(note.step), x1: at(note.step), y0: 0, y1: 1, layer: "below", line: { color: muted, width: 1, dash: "dot" } });
     layout.annotations.push({ text: "✎", hovertext: escaped(`step ${note.step}: ${note.text}`), x: at(note.step), yref: "paper", y: 1, yanchor: "top", showarrow: false, font: { size: 12, color: ink } });
   }
-  const traces = panel.curves.map((curve) => along(curve, kind, at)).flatMap((curve) => (curve.rough && curve.x.length > MANY
-    ? [trace({ ...smooth(curve), name: `${curve.name}, mean` }, 1, "skip"), trace({ ...curve, fill: null, thin: true }, 0.35)] : [trace(curve, 1)]));
-  for (const curve of (twin?.curves ?? []).map((one) => along(one, kind, atOver))) {
-    if (!curve.faint) traces.push(trace({ ...(curve.rough && curve.x.length > MANY ? smooth(curve) : curve), fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.95));
-  }
-  layout.datarevision = traces.map(({ x }) => x.length).join(); // curves grow in place, and plotly looks whether it is given another list
+  const traces = many ? ofAll(host, panel, runs, twins, kind, clocks) : ofTwo(panel, twins[1], kind, clocks);
+  layout.datarevision = traces.map(({ x, name }) => `${name} ${x.length}`).join(); // curves grow in place, and plotly looks whether it is given another list
   return { traces, layout };
 }
 
+/** Curves that were picked, by the titles of their panels: what `picked` in the address says. */
+const picks = (host) => new Map((host.get("picked") ?? "").split(";").filter(Boolean).map((pair) => pair.split("~")));
+const keyOf = (curve) => curve.key ?? curve.name;
+const named = (curves) => curves.filter((curve) => !curve.faint);
+
+/** The curve of a panel that is drawn for several runs. */
+function pickedOf(host, panel) {
+  const curves = named(panel.curves), key = picks(host).get(panel.title);
+  return curves.find((curve) => keyOf(curve) === key) ?? curves.find(({ main }) => main) ?? curves[0];
+}
+
+/** The curves of a run, and dotted those of one laid over it. */
+function ofTwo(panel, twin, kind, clocks) {
+  const traces = panel.curves.map((curve) => along(curve, kind, clocks[0])).flatMap((curve) => (curve.rough && curve.x.length > MANY
+    ? [trace({ ...smooth(curve), name: `${curve.name}, mean` }, 1, "skip"), trace({ ...curve, fill: null, thin: true }, 0.35)] : [trace(curve, 1)]));
+  for (const curve of (twin?.curves ?? []).map((one) => along(one, kind, clocks[1]))) {
+    if (!curve.faint) traces.push(trace({ ...(curve.rough && curve.x.length > MANY ? smooth(curve) : curve), fill: null, dash: "dot", name: `${curve.name}, overlaid` }, 0.95));
+  }
+  return traces;
+}
+
+/** One curve of several runs, each as its run is drawn; the chosen run above the others. */
+function ofAll(host, panel, runs, twins, kind, clocks) {
+  const key = keyOf(pickedOf(host, panel));
+  return runs.flatMap(({ look, track }, place) => {
+    const found = twins[place]?.curves.find((one) => keyOf(one) === key);
+    if (!found) return [];
+    const curve = along(found.rough && found.x.length > MANY ? smooth(found) : found, kind, clocks[place]);
+    const drawn = trace({ ...curve, name: track.head.name, colour: look.colour, dash: look.dash, fill: null, faint: false }, 1);
+    return [{ ...drawn, mode: "lines+markers", marker: { ...drawn.marker, symbol: look.symbol, size: 7, maxdisplayed: 9 } }];
+  }).reverse();
+}
+
+/** A vertical axis that holds every run's; none where the numbers decide. */
+function widest(twins) {
+  const ranges = twins.map((twin) => twin?.range).filter(Boolean);
+  return ranges.length ? [Math.min(...ranges.map(([low]) => low)), Math.max(...ranges.map(([, high]) => high))] : undefined;
+}
+
 /** The last step that any run shown has logged, with a little room for the markers. */
-const furthest = (track, over, at, atOver) => 1.012 * Math.max(at(10), at(track.head.step), over ? atOver(over.head.step) : 0, at(track.head.probes.at(-1) ?? 0));
+const furthest = (runs, clocks) => 1.012 * Math.max(clocks[0](10), ...runs.map(({ track }, place) => clocks[place](track.head.step)), clocks[0](runs[0].track.head.probes.at(-1) ?? 0));
 
 /** Where the axis begins: at 0, but a fork shown by itself begins where it left its parent. */
-const earliest = (track, over, at) => (over ? 0 : at(track.head.parent?.step ?? 0));
+const earliest = (runs, at) => (runs.length > 1 ? 0 : at(runs[0].track.head.parent?.step ?? 0));
 
 const AXES = {
   step: { title: "training step", said: "step %{x:,d}", hover: ",d", ticks: "~s" },

@@ -1,6 +1,8 @@
 // Python that shows a view, and reads what it is drawn from: it runs as it stands where DINO lab is installed and the run is.
 
-const APART = ["run", "page", "overlay"];
+import { laid } from "./laid.js";
+
+const APART = ["run", "page", "overlay", "beside"];
 const SILENT = /^(views|runs|sight|started)$|^(film|export)\//; // what is asked for the page, not for the view
 
 export function code(host) {
@@ -9,8 +11,8 @@ export function code(host) {
   if (host.stop() !== null) state.set("step", host.stop());
   const handedIn = String(state.get("images") ?? "").startsWith("set:");
   if (handedIn) state.delete("images");
-  if (host.overlay()) state.set("overlay", host.overlay().head.name);
-  const words = [...state].filter(([key]) => /^[a-z_]\w*$/i.test(key)).map(([key, value]) => `, ${key}=${python(value)}`).join("");
+  const over = laid(host).slice(1).map(({ id }) => named(host, id));
+  const words = [...state].filter(([key]) => /^[a-z_]\w*$/i.test(key)).map(([key, value]) => `, ${key}=${python(value)}`).join("") + (over.length ? `, overlay=${over.length > 1 ? `[${over.join(", ")}]` : over[0]}` : "");
   const lines = ["import lab", ""], paths = host.asked().filter((path) => !SILENT.test(path)).map(decodeURIComponent);
   const models = [...new Set([...paths.join("\n").matchAll(/model:([^&\n]+)/g)].map(([, name]) => name))].filter((name) => !name.startsWith("random:"));
   if (models.length) lines.push(`lab.offer(models=[${models.map(python).join(", ")}])  # names, or the files they are in`);

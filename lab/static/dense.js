@@ -15,16 +15,17 @@
 import { card, number, percent } from "./dom.js";
 import { chart } from "./chart.js";
 import { anchorOf } from "./gram.js";
+import { laid } from "./laid.js";
 
 export function mount(element, host) {
   host.keep({ anchor: null });
   const body = card(element, host.about), found = new Map();
   const drawn = chart(body, host, panels, { empty: "No evaluation and no probe yet." });
-  host.on(["run", "overlay", "anchor", "stop", "data"], ask);
+  host.on(["run", "overlay", "beside", "anchor", "stop", "data"], ask);
   ask();
 
   function ask() {
-    for (const [id, track] of [[host.get("run"), host.run()], [host.get("overlay"), host.overlay()]]) {
+    for (const { id, track } of laid(host)) {
       if (!track?.head.probes.length) continue;
       const wanted = anchorOf(host, track)[0], stops = track.head.probes;
       const anchor = stops.findLast((stop) => stop <= wanted) ?? stops[0];
@@ -37,8 +38,7 @@ export function mount(element, host) {
   }
 
   function panels(track) {
-    const { curves } = track, id = track === host.overlay() ? host.get("overlay") : host.get("run");
-    const said = found.get(id)?.said;
+    const { curves } = track, said = found.get(track.id)?.said;
     const probed = (name) => (said && said[name].some((y) => y !== null) ? { x: said.steps, y: said[name] } : null);
     const share = { format: ".0%", zero: true };
     return [
@@ -50,7 +50,7 @@ export function mount(element, host) {
         { name: "to the class token", colour: "purple", rough: true, ...curves["patches/cls_cosine"], about: "Patches that turn into the class token have lost their place: DINOv3 sees this as decay begins." },
         { name: "to each other", colour: "sky", dots: true, ...probed("cosine"), about: "Mean over all pairs of one image, over the probe images." }] },
       { title: "Gram matrix from the anchor's", unit: `root mean square of cosines${said ? `, ${said.images} images` : ""}`, height: 90, zero: true, curves: [
-        { name: `distance${said ? ` to step ${number(said.anchor)}` : ""}`, colour: "red", dots: true, ...probed("distance"), about: "Of the probe images, at every stop." },
+        { key: "distance", name: `distance${said ? ` to step ${number(said.anchor)}` : ""}`, colour: "red", dots: true, ...probed("distance"), about: "Of the probe images, at every stop." },
         { name: "as the run logs it", colour: "grey", rough: true, ...root(curves["gram/teacher"]), about: "gram/teacher: teacher against the run's own anchor on training crops; the root of what is logged." }] },
       { title: "Contrast of object and background", unit: "cosine within minus across, masks of the data", height: 90, curves: [
         { name: "contrast", colour: "ink", dots: true, ...probed("contrast"), about: "How much more alike patches of one side are than patches of different sides." }] },

@@ -238,9 +238,10 @@ function option(path, value) {
 const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\"'\"'")}'`);
 
 /** What differs, as a table. */
-export function table(rows, before = "parent", after = "child") {
-  return h("table", { class: "step-numbers diff-table" }, h("thead", {}, h("tr", {}, [h("th", {}, "option"), h("th", {}, before), h("th", {}, after)])),
-    h("tbody", {}, rows.map(([path, [old, now]]) => h("tr", {}, h("th", { scope: "row" }, path), h("td", {}, text(old)), h("td", {}, text(now))))));
+export function table(rows, heads = ["parent", "child"]) {
+  return h("table", { class: "step-numbers diff-table" }, h("thead", {}, h("tr", {}, h("th", {}, "option"), heads.map((head) => h("th", {}, head)))),
+    h("tbody", {}, rows.map(([path, values]) => h("tr", {}, h("th", { scope: "row" }, path),
+      values.map((value, i) => h("td", { "data-same": i > 0 && text(value) === text(values[0]) }, text(value)))))));
 }
 
 function text(value) {

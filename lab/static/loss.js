@@ -30,7 +30,7 @@ function panels({ curves, head }) {
     curves: [
       { name: "H(t) of the teacher", colour: "orange", rough: true, fill: "tozeroy", ...entropy, about: "Mean entropy of the teacher's answers: how unsure it is about each image." },
       { name: "+ KL(t‖s)", colour: "blue", rough: true, fill: "tonexty", ...both, shown: () => number(last(kl)), about: "How far the student's answers are from the teacher's." },
-      { name: terms.length > 1 ? "between views" : "loss", colour: "ink", rough: true, ...total, about: "Cross-entropy between teacher and student: what is minimised." },
+      { name: terms.length > 1 ? "between views" : "loss", key: "loss", main: true, colour: "ink", rough: true, ...total, about: "Cross-entropy between teacher and student: what is minimised." },
     ],
     lines: [
       { y: uniform, label: `ln K = ${number(uniform)} — all ${head.prototypes} prototypes alike`, colour: "red" },

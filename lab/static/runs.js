@@ -3,14 +3,15 @@
   "page": "*",
   "place": 0,
   "title": "Runs",
-  "shows": "The runs below the folders given to the lab; one is looked at, another may be laid over it.",
+  "shows": "The runs below the folders given to the lab; one is looked at, up to five more may be laid over it.",
   "look": "A lamp beside a name says whether its run trains, and whether it is in trouble."
 }
 */
-// The runs below the folders given: pick one, lay another over it.
+// The runs below the folders given: pick one, lay others over it.
 
 import { arrange, h, icon, refill } from "./dom.js";
 import { severity } from "./chart.js";
+import { joined, laid, mark, MOST, without } from "./laid.js";
 
 const STATES = {
   running: ["live", "trains now"], finished: ["finished", "ran to its end"], stopped: ["stopped", "can be resumed"],
@@ -32,7 +33,7 @@ export function mount(element, host) {
       h("div", {}, h("h1", {}, "DINO lab"), h("p", {}, "self-distillation, watched while it learns")), theme),
     offline, list);
   host.on("runs", fill);
-  host.on(["run", "overlay"], fill);
+  host.on(["run", "overlay", "beside"], fill);
   host.on("offline", () => { offline.hidden = !host.get("offline"); });
   new MutationObserver(() => host.set({ theme: isDark() })).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 
@@ -55,29 +56,31 @@ export function mount(element, host) {
   function entry(id) {
     const state = h("span", { class: "run-state" }), name = h("strong"), about = h("span", { class: "run-about" }), bar = h("progress", { max: 1 });
     const pick = h("button", { type: "button", class: "run-pick",
-      onclick: () => host.set({ run: id, overlay: host.get("overlay") === id ? null : host.get("overlay"), step: null, follow: true, patch: null, pinned: false }) }, state, name, about);
-    const over = h("button", { type: "button", class: "run-over", title: "Lay this run's curves over the chosen run's, dotted",
-      onclick: () => host.set({ overlay: host.get("overlay") === id ? null : id }) });
+      onclick: () => host.set({ ...without(host, id), run: id, step: null, follow: true, patch: null, pinned: false }) }, state, name, about);
+    const over = h("button", { type: "button", class: "run-over",
+      onclick: () => host.set(over.getAttribute("aria-pressed") === "true" ? without(host, id) : joined(host, id) ?? {}) });
     const place = h("div", { class: "run" }, pick, bar, over);
     return { place, tell: (run) => tell(run, { place, state, name, about, bar, pick, over }) };
   }
 
   function tell(run, { place, state, name, about, bar, pick, over }) {
     const [word, meaning] = STATES[run.status] ?? [run.status, ""], text = run.gallery ? `gallery · ${word}` : word;
-    const chosen = run.id === host.get("run"), overlaid = run.id === host.get("overlay") && !chosen;
+    const chosen = run.id === host.get("run"), shown = laid(host), overlaid = chosen ? null : shown.find(({ id }) => id === run.id)?.look, full = !overlaid && shown.length >= MOST;
     const done = run.steps ? Math.min(run.step / run.steps, 1) : 0;
     const said = [run.recipe, `${run.step}${run.steps ? ` / ${run.steps}` : ""} steps`, run.parent ? `forked from ${run.parent}` : null].filter(Boolean).join(" · ");
-    Object.assign(place.dataset, { chosen: String(chosen), over: String(overlaid), status: run.status });
+    Object.assign(place.dataset, { chosen: String(chosen), over: String(Boolean(overlaid)), status: run.status });
     refill(state, `${run.level} ${text}`, () => [icon(severity(run.level) > 1 ? "alarm" : severity(run.level) ? "warning" : "dot"), text]);
     refill(name, run.name, () => [run.name]);
     refill(about, said, () => [said]);
-    refill(over, overlaid ? "overlaid ×" : "overlay", () => [overlaid ? "overlaid ×" : "overlay"]);
+    refill(over, overlaid?.symbol ?? "overlay", () => (overlaid ? [mark(overlaid), "overlaid ×"] : ["overlay"]));
+    over.title = full ? `${MOST} runs are the most on one axis; take one away first` : overlaid ? "Take this run's curves away" : "Lay this run's curves over those shown";
+    over.disabled = full;
     state.title = meaning;
     over.hidden = chosen;
     bar.value = done;
     bar.setAttribute("aria-label", `${Math.round(100 * done)} % of its steps`);
     pick.setAttribute("aria-pressed", String(chosen));
-    over.setAttribute("aria-pressed", String(overlaid));
+    over.setAttribute("aria-pressed", String(Boolean(overlaid)));
   }
 
   function nothing() {

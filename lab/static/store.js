@@ -9,7 +9,7 @@
 
 import { remembering, tools } from "./tools.js";
 
-const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, step: null, image: 0, layer: -1 };
+const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, beside: null, step: null, image: 0, layer: -1 };
 const LIVE = 700, QUIET = 4000, LIST = 2500; // milliseconds between questions
 const LONGEST = 6000; // points of one curve, before it is asked for anew in fewer
 const CACHE = 96 * 2 ** 20; // bytes of maps kept for scrubbing
@@ -31,7 +31,7 @@ export function createHost(transport, given = {}) {
       Object.assign(state, changes);
       writeAddress();
       changed.forEach((key) => emit(key));
-      if (changed.includes("run") || changed.includes("overlay")) tick();
+      if (["run", "overlay", "beside"].some((key) => changed.includes(key))) tick();
     },
 
     /** Call `listener` when any of these changes: names of the state, "runs" (the list), "data" (curves, heads), "stop". */
@@ -44,8 +44,9 @@ export function createHost(transport, given = {}) {
     },
 
     runs: () => runs,
-    /** What is known of the chosen run, and of the one laid over it: { head, catalogue, curves, events }; null while unknown. */
+    /** What is known of the chosen run, of the one laid over it, of any that is shown: { id, head, catalogue, curves, events }; null while unknown. */
     run: () => tracks.get(state.run) ?? null,
+    track: (id) => tracks.get(id) ?? null,
     overlay: () => (state.overlay && state.overlay !== state.run ? tracks.get(state.overlay) ?? null : null),
 
     /** Steps of the chosen run that have pictures. */
@@ -112,8 +113,8 @@ export function createHost(transport, given = {}) {
     for (const [key, fallback] of Object.entries(kept)) state[key] = read(key, fallback, address);
     Object.assign(state, given);
     state.follow = state.step === null;
-    called = { run: state.run, overlay: state.overlay };
-    state.run = state.overlay = null;
+    called = { run: state.run, overlay: state.overlay, beside: state.beside };
+    state.run = state.overlay = state.beside = null;
   }
 
   /** What the address is to say: null for what is as it is without saying. */
@@ -160,6 +161,9 @@ export function createHost(transport, given = {}) {
   /** A run by its id, or by its name as one types it: the newest that is called so. */
   const find = (text) => runs.find((run) => run.id === text) ?? runs.find((run) => run.name === text);
 
+  /** Of several runs between commas (laid.js) the ids of those that are there, each in its place. */
+  const known = (text) => (text ?? "").split(",").map((one) => (one ? find(one)?.id ?? "" : "")).join(",").replace(/,+$/, "") || null;
+
   function changeTo(changes) {
     const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
     Object.assign(state, changes);
@@ -186,9 +190,10 @@ export function createHost(transport, given = {}) {
     refreshList.last = text;
     runs = answer.runs;
     const chosen = find(state.run ?? called.run), over = state.overlay ?? (called.overlay ? find(called.overlay)?.id ?? null : null);
+    const beside = state.beside ?? known(called.beside);
     called = {};
     if (!chosen) state.follow = true;
-    changeTo({ run: (chosen ?? runs.find((run) => run.status === "running") ?? runs.find((run) => run.gallery) ?? runs[0])?.id ?? null, overlay: over });
+    changeTo({ run: (chosen ?? runs.find((run) => run.status === "running") ?? runs.find((run) => run.gallery) ?? runs[0])?.id ?? null, overlay: over, beside });
     emit("runs");
   }
 
@@ -197,7 +202,7 @@ export function createHost(transport, given = {}) {
     const track = tracks.get(id);
     const news = await ask(`api/run/${id}/since?cursor=${encodeURIComponent(track?.cursor ?? "")}`);
     if (news === null) return false;
-    const next = news.reset ? { curves: {}, events: [], catalogue: news.head.catalogue } : track;
+    const next = news.reset ? { id, curves: {}, events: [], catalogue: news.head.catalogue } : track;
     next.cursor = news.cursor;
     if (news.head) {
       next.head = news.head;
@@ -219,6 +224,8 @@ export function createHost(transport, given = {}) {
   /** What there is to see at the stop; the checkpoint of a step comes a little after its pictures, and then there is more. */
   const shown = () => `${host.stop()} ${host.run()?.head.checkpoints.findLast((step) => step <= (host.stop() ?? -1))}`;
 
+  const shownRuns = () => [...new Set([state.run, state.overlay, ...(state.beside ?? "").split(",")])].filter(Boolean);
+
   let ticking = false, again = false, timer = null, listed = 0;
   async function tick() {
     if (ticking) { again = true; return; }
@@ -230,7 +237,7 @@ export function createHost(transport, given = {}) {
         await refreshList();
         listed = Date.now();
       }
-      const wanted = [state.run, state.overlay].filter(Boolean);
+      const wanted = shownRuns();
       for (const id of tracks.keys()) if (!wanted.includes(id)) tracks.delete(id);
       const fresh = await Promise.all(wanted.map(refreshTrack));
       if (fresh.some(Boolean)) emit("data");
@@ -240,11 +247,12 @@ export function createHost(transport, given = {}) {
       if (!(error instanceof TypeError)) {
         console.warn(error.message);
         if (state.overlay && !runs?.some((run) => run.id === state.overlay)) host.set({ overlay: null });
+        if (state.beside) host.set({ beside: known(state.beside) });
       }
       host.set({ offline: error instanceof TypeError });
     }
     ticking = false;
-    const live = [host.run(), host.overlay()].some((track) => track?.head.status === "running");
+    const live = shownRuns().map(host.track).some((track) => track?.head.status === "running");
     if (!document.hidden) timer = setTimeout(tick, again ? 0 : state.offline ? 3000 : transport.pace ?? (live || !runs?.length ? LIVE : QUIET));
     again = false;
   }

@@ -3,16 +3,17 @@
   "page": "monitor",
   "place": 5,
   "title": "Time line",
-  "shows": "What the curves below run along, notes that stand on them, and what two runs were told differently.",
-  "look": "Lay a run over this one: what their configs differ in stands here. A note is marked ✎ on every curve at its step.",
+  "shows": "What the curves below run along, whose they are, notes that stand on them, and what the runs were told differently.",
+  "look": "Lay up to five runs over this one: what their configs differ in stands here. A note is marked ✎ on every curve at its step.",
   "records": ["run/{run}/notes"]
 }
 */
-// The axis of all curves, notes beside the lab (lab/notes.py), two configs compared, and a word on the desktop when a run is in trouble.
+// The axis of all curves, the runs on it, notes beside the lab (lab/notes.py), their configs compared, and a word on the desktop when a run is in trouble.
 
-import { card, choice, h, number, refill, toggle } from "./dom.js";
+import { arrange, card, choice, h, number, offer, refill, toggle } from "./dom.js";
 import { severity } from "./chart.js";
 import { table } from "./fork.js";
+import { joined, laid, mark, MOST, second, without } from "./laid.js";
 
 export function mount(element, host) {
   host.keep({ xaxis: "step" });
@@ -24,14 +25,19 @@ export function mount(element, host) {
   const status = h("p", { class: "hint", role: "status" }), differs = h("details", { class: "differs", hidden: true }), summary = h("summary"), place = h("div", { class: "diff" });
   differs.append(summary, place);
   const form = h("form", { class: "controls under", onsubmit: (event) => { event.preventDefault(); write(); } }, text, h("button", { type: "submit", class: "step-button" }, "add note"));
-  body.append(form, status, list, differs);
+  const together = h("ol", { class: "together", "aria-label": "Runs on these curves" }), one = h("p", { class: "hint" });
+  const more = h("select", { "aria-label": "Add a run to these curves", onchange: () => { host.set(joined(host, more.value) ?? {}); more.value = ""; } });
+  body.append(h("div", { class: "together-line" }, together, more), one, form, status, list, differs);
   told.hidden = host.recorded; // a file hears of nothing new
   let compared = "", known = null;
   host.on("run", () => { host.set({ notes: [] }); load(); });
-  host.on(["run", "overlay", "data"], compare);
+  const places = new Map(); // run → its line: a button that is about to be clicked stays
+  host.on(["run", "overlay", "beside", "runs", "data"], runs);
+  host.on(["run", "overlay", "beside", "data"], compare);
   host.on("xaxis", () => axis.querySelectorAll("input").forEach((input) => { input.checked = input.value === host.get("xaxis"); }));
   host.on("runs", look);
   load();
+  runs();
   compare();
 
   // ---- notes
@@ -61,19 +67,46 @@ export function mount(element, host) {
       fixed ? null : h("button", { type: "button", class: "quiet", "aria-label": `Forget the note at step ${note.step}`, onclick: async () => show(asked, await host.ask(`run/${asked}/notes`, { remove: note.id })) }, "×"))));
   }
 
-  // ---- what two configs differ in
+  // ---- which runs stand on these curves
+
+  function runs() {
+    const shown = laid(host), names = new Map((host.runs() ?? []).map((run) => [run.id, run]));
+    const free = [...names.values()].filter(({ id }) => !shown.some((other) => other.id === id));
+    offer(more, [["", shown.length < MOST ? "lay a run over these curves …" : `${MOST} runs are the most`], ...(shown.length < MOST ? free : []).map(({ id, name }) => [id, name])]);
+    more.hidden = !free.length;
+    for (const id of places.keys()) if (!shown.some((other) => other.id === id)) places.delete(id);
+    arrange(together, shown.length > 1 ? shown.map((run, place) => line(run, place, names.get(run.id))) : []);
+    one.textContent = shown.length > 2 ? "Each panel draws one of its curves for all runs: press another's name to see it. Long curves are drawn as running means. Dashed lines, bands and alarms are the first run's."
+      : shown.length > 1 ? "The second run's curves are dotted. With a third, each panel draws one of its curves for all runs." : "";
+  }
+
+  /** A run with the way it is drawn, and what can be done about it. */
+  function line({ id, look }, place, run) {
+    if (!places.has(id)) places.set(id, h("li", { "data-run": id }));
+    const key = [place && Math.min(place, 2), host.get("overlay") === id, look.symbol, run?.name, run?.step, run?.status].join(" ");
+    const said = !place ? "looked at" : host.get("overlay") === id ? "second, on other pages too" : null;
+    refill(places.get(id), key, () => [mark(look), h("b", {}, run?.name ?? "…"), run ? h("small", {}, `step ${number(run.step)}, ${run.status}`) : null, said ? h("small", {}, said) : h("button", { type: "button", class: "quiet",
+      title: "Make it the second run, which other pages compare with", onclick: () => host.set(second(host, id)) }, "make second"),
+      place ? h("button", { type: "button", class: "quiet", "aria-label": `Take ${run?.name ?? "this run"} away`, onclick: () => host.set(without(host, id)) }, "×") : null]);
+    return places.get(id);
+  }
+
+  // ---- what configs differ in
 
   async function compare() {
-    const over = host.overlay(), key = over ? `${host.get("run")} ${host.get("overlay")}` : "";
-    if (key === compared) return;
+    const others = laid(host).slice(1).map(({ id }) => id), run = host.get("run"), key = [run, ...others].join(" ");
+    if (key === compared || !host.runs()) return;
     compared = key;
-    differs.hidden = !over;
-    if (!over) return;
+    differs.hidden = !others.length;
+    if (!others.length) return;
+    const nameOf = (id) => host.runs().find((other) => other.id === id)?.name ?? "this run";
     try {
-      const rows = Object.entries((await host.ask(`run/${host.get("run")}/compare/${host.get("overlay")}`)).differs);
+      const found = await Promise.all(others.map(async (id) => (await host.ask(`run/${run}/compare/${id}`)).differs));
       if (key !== compared) return;
-      summary.textContent = rows.length ? `${rows.length} options differ between ${host.run()?.head.name ?? "this run"} and ${over.head.name}` : `${over.head.name} was told the same`;
-      place.replaceChildren(rows.length ? table(rows, host.run()?.head.name ?? "this run", over.head.name) : "");
+      const rows = merged(found), names = others.map(nameOf);
+      summary.textContent = !rows.length ? `${names.join(", ")} ${names.length > 1 ? "were" : "was"} told the same`
+        : `${rows.length} options differ between ${nameOf(run)} and ${names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0]}`;
+      place.replaceChildren(rows.length ? table(rows, [run, ...others].map(nameOf)) : "");
     } catch (error) { summary.textContent = error.message; }
   }
 
@@ -100,4 +133,10 @@ export function mount(element, host) {
     for (const [key, one] of now) if (!known.has(key)) new Notification(`${one.name} is in trouble`, { body: `${String(one.finding).replaceAll("_", " ")}, at step ${number(one.step)}`, tag: key });
     known = now;
   }
+}
+
+/** What several pairs with the same first run differ in, [option, [the first run's, the second's, …]]; where a pair says nothing it is alike. */
+function merged(pairs) {
+  const first = new Map(pairs.flatMap((pair) => Object.entries(pair).map(([path, [mine]]) => [path, mine])));
+  return [...first].map(([path, mine]) => [path, [mine, ...pairs.map((pair) => (path in pair ? pair[path][1] : mine))]]);
 }

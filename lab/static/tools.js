@@ -112,7 +112,7 @@ const bytes = ({ tensors }, type) => new Blob([tensors.file.data], { type });
 /** What is shown, in a line under the picture. */
 function subtitle(host) {
   const track = host.run(), stop = host.stop();
-  return [track?.head.name, stop === null ? null : `step ${number(stop)}`, ...[...host.address()].filter(([key]) => !["run", "page", "step", "overlay"].includes(key)).map(([key, value]) => `${key} ${value}`), "DINO lab"].filter(Boolean).join(" · ");
+  return [track?.head.name, stop === null ? null : `step ${number(stop)}`, ...[...host.address()].filter(([key]) => !["run", "page", "step", "overlay", "beside"].includes(key)).map(([key, value]) => `${key} ${value}`), "DINO lab"].filter(Boolean).join(" · ");
 }
 
 const settings = (host) => new URLSearchParams({ state: JSON.stringify(Object.fromEntries(host.address())) });

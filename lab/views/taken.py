@@ -35,14 +35,15 @@ def assembled(house: House, body: bytes, sizes: str, kind: Kind = "gif") -> Repl
 
 @answers("export/{view}/{run}")
 def export(house: House, view: str, run: str, state: str = "{}") -> Reply:
-    """A view in one HTML file, in `file`: with the networks, images and second run that the page shows."""
+    """A view in one HTML file, in `file`: with the networks, images and overlaid runs that the page shows."""
     local.lend(house)
     said, models = _said(state), list(sight.given(house).models)
     named = [str(said.get(key, "")).removeprefix("model:") for key in ("source", "against")]
     chosen = tuple(name for name in models if view == "compare" or name in named)
-    over = str(said.get("overlay") or "")
-    beside = house.shelf.run(over).path if over in {row["id"] for row in house.shelf.listing()} - {run} else None
-    return _made(_document, house.shelf.run(run), view, state, chosen, beside)
+    known = {row["id"] for row in house.shelf.listing()} - {run}
+    laid = [str(said.get("overlay") or ""), *str(said.get("beside") or "").split(",")]
+    others = tuple(house.shelf.run(one).path for one in dict.fromkeys(laid) if one in known)
+    return _made(_document, house.shelf.run(run), view, state, chosen, others)
 
 
 def _made(make: Any, run: Run, view: str, state: str, *more: Any) -> Reply:
@@ -57,13 +58,20 @@ def _film(view: str, path: Path, state: str, grown: str, kind: Kind) -> bytes:
 
 
 @lru_cache(maxsize=4)
-def _document(view: str, path: Path, state: str, grown: str, models: tuple[str, ...], beside: Path | None) -> bytes:
+def _document(
+    view: str, path: Path, state: str, grown: str, models: tuple[str, ...], others: tuple[Path, ...]
+) -> bytes:
     from lab import onefile
 
-    overlay = None if beside is None else Run(beside)
     pictures = str(_said(state).get("images") or "") or None
     made = onefile.document(
-        view, Run(path), models=models, pictures=pictures, overlay=overlay, patience=0.0, **_looked(state)
+        view,
+        Run(path),
+        models=models,
+        pictures=pictures,
+        overlay=others[: local.MOST - 1],
+        patience=0.0,
+        **_looked(state),
     )
     return _file(made[0].encode())
 
@@ -81,7 +89,7 @@ def _said(state: str) -> dict[str, Any]:
 
 def _looked(state: str) -> dict[str, Any]:
     """The same without what says which run, page and images it is."""
-    apart = ("run", "page", "overlay", "steps", "layers", "images", "models", "pictures", "patience")
+    apart = ("run", "page", "overlay", "beside", "steps", "layers", "images", "models", "pictures", "patience")
     return {key: value for key, value in _said(state).items() if key not in apart}
 
 

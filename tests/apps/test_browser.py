@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -55,9 +56,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         growing.log(5)
         growing.probe()
     with serving(root / "runs", root / "cache") as (address, _):
-        import urllib.request
-
-        runs = json.load(urllib.request.urlopen(f"{address}/api/runs"))["runs"]
+        runs = json.load(urlopen(f"{address}/api/runs"))["runs"]
         yield Lab(address, growing, {run["name"]: run["id"] for run in runs})
     growing.writer.close()
 
@@ -272,6 +271,7 @@ ELSEWHERE = {
     "ratio": 0.9, "mutual": 0, "normlayer": 1, "longer": 3, "marked": "1,2", "top": 7, "memory": "all", "fit": "each",
     "basis": "own", "reference": 50, "foreground": "shown", "cut": 0.5, "flip": 1, "channels": "2,1,0", "examples": "0.3-",
     "seed": 4, "uncentred": 1, "unsharpened": 1, "source": "student", "against": "first", "size": 32,
+    "off": "unitLength", "picked": "Cross-entropy~kl",
 }  # fmt: skip
 """Another value than the first for everything that a link keeps."""
 STARTS_WORK = {"crowd", "layout", "images"}
@@ -373,6 +373,50 @@ def test_a_runs_name_is_text_and_never_markup(watched: Watched) -> None:
     watched.tour()
     assert page.locator("img[src=x]").count() == 0
     assert page.title() == "DINO lab"
+
+
+def test_several_runs_stand_on_one_axis_told_apart_without_colour_and_nothing_is_lost(watched: Watched) -> None:
+    page = watched.open().page
+    watched.curve_ready("loss")
+    plot = "document.querySelector('[data-view=loss] .plot')"
+    box = page.locator("[data-view=loss] .plot .nsewdrag").first.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"], steps=6)
+    page.mouse.up()
+    ranges = f"[...{plot}._fullLayout.xaxis.range, ...{plot}._fullLayout.yaxis.range]"
+    watched.wait(f"{ranges}[0] > 1")
+    before = page.evaluate(ranges)
+    for name in ("run_v1", EVIL):
+        page.locator(".run", has_text=name).locator(".run-over").click()
+    watched.wait(f"{plot}.data.length === 3 && {plot}.data.every(({{ mode }}) => mode === 'lines+markers')")
+    assert f"beside={watched.lab.ids[EVIL]}" in page.url
+    drawn = page.evaluate(f"{plot}.data.map(({{ line, marker }}) => [line.color, line.dash, marker.symbol])")
+    assert all(len(set(looks)) == 3 for looks in zip(*drawn, strict=True)), "by colour, by dash and by marker"
+    since = json.load(urlopen(f"{watched.lab.address}/api/run/{watched.lab.ids['run_v1']}/since"))["curves"]
+    second = f"[...{plot}.data.find(({{ name }}) => name === 'run_v1').y]"
+    np.testing.assert_allclose(np.array(page.evaluate(second), float), np.array(since["loss"][1], float), rtol=1e-6)
+    watched.lab.growing.log(2)
+    step = watched.lab.growing.probe()
+    watched.wait(f"{plot}.data.at(-1).x.at(-1) === {step}")
+    assert page.evaluate(ranges) == pytest.approx(before), "the zoom stays"
+    page.locator("[data-view=loss] .picks button", has_text="H(t) of the teacher").click()
+    watched.wait(f"{second}[0] !== {since['loss'][1][0]}")
+    page.reload()
+    watched.curve_ready("loss")
+    watched.wait(f"{plot}.data.length === 3")
+    entropy = np.array(since["teacher/entropy"][1], float)
+    np.testing.assert_allclose(np.array(page.evaluate(second), float), entropy, rtol=1e-6)
+    entries = page.locator("[data-view=timeline] .together li")
+    assert [entry.get_attribute("data-run") for entry in entries.all()] == [
+        watched.lab.ids[name] for name in ("growing", "run_v1", EVIL)
+    ]
+    entries.nth(2).get_by_role("button", name="make second").click()
+    watched.wait(f"new URLSearchParams(location.search).get('overlay') === '{watched.lab.ids[EVIL]}'")
+    entries.nth(1).get_by_role("button", name="Take").click()
+    watched.wait(f"new URLSearchParams(location.search).get('overlay') === '{watched.lab.ids['run_v1']}'")
+    assert "beside" not in page.url
 
 
 def test_another_run_can_be_picked_and_one_laid_over(watched: Watched) -> None:

@@ -45,6 +45,9 @@ class Open:
     def json(self, path: str) -> Any:
         return json.load(urllib.request.urlopen(self.address + path))
 
+    def bytes(self, path: str) -> bytes:
+        return bytes(urllib.request.urlopen(self.address + path.format(**self.ids)).read())
+
     def go(self, run: str = "run_v1", **query: Any) -> Page:
         parts = [f"run={self.ids[run]}", *(f"{key}={value}" for key, value in query.items())]
         self.page.goto(f"{self.address}/?{'&'.join(parts)}")
@@ -61,6 +64,9 @@ def opened(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     young = Growing(root / "runs" / "young")
     young.log(2)
     young.probe()
+    other = Growing(root / "runs" / "other")
+    other.log(2)
+    other.writer.close()
     with serving(root / "runs", root / "cache") as (address, _):
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         yield Open(page, address, young)
@@ -128,6 +134,20 @@ def test_stages_are_stepped_through_and_switched_off_and_the_address_knows(opene
     page.reload()
     view.locator('[data-cell="loss.l.1"]').wait_for()
     assert not view.locator(".switches label", has_text="sharpening").locator("input").is_checked()
+    tensors = load(opened.bytes("/api/run/{run_v1}/stages/500?image=0&seed=0"))
+    for word, key, cell in (
+        ("unit length", "unitLength", "logits.nt.1"),
+        ("stop-gradient", "stopGradient", "grad.t0.0"),
+        ("local crops", "localCrops", "pairs.p1.0"),
+    ):
+        view.locator(".switches label", has_text=word).click()
+        opened.wait(f"new URLSearchParams(location.search).get('off').split(',').includes('{key}')")
+        view.locator(f'[data-cell="{cell}"]').wait_for(state="attached")
+    length = view.locator('[data-cell="logits.nt.1"]').inner_text()
+    assert float(length) == pytest.approx(float(tensors["teacher_length"][1]), rel=5e-3)
+    assert view.locator('[data-cell="pairs.p2.0"]').count() == 0
+    assert view.locator(".without li").count() == 4
+    assert "2 of" in view.locator(".without li", has_text="local crops").inner_text()
     view.locator('[data-cell="loss.l.0"]').focus()
     page.keyboard.press("ArrowRight")
     assert "Loss, this image, = H(t)" in view.locator(".trace-words").inner_text()
@@ -161,11 +181,20 @@ def test_the_browsers_stages_are_pythons(opened: Open) -> None:
     random = np.random.default_rng(2)
     student, teacher, centre = random.normal(size=(5, 12)), 3 * random.normal(size=(2, 12)), random.normal(size=12)
     page = opened.go(view="objective")
-    for switches in ({}, {"centering": False}, {"sharpening": False}, {"skip_same_view": False}):
+    lengths = 1 + random.random(5), 1 + random.random(2)
+    spelt = {
+        "centering": "centering", "sharpening": "sharpening", "skipSameView": "skip_same_view", "unitLength": "unit_length",
+        "studentSharpening": "student_sharpening", "softTargets": "soft_targets", "localCrops": "local_crops",
+        "stopGradient": "stop_gradient",
+    }  # fmt: skip
+    known = page.evaluate("import('/static/lab/stages.js').then(({ SWITCHES }) => Object.keys(SWITCHES))")
+    assert set(known) == {*spelt, "movingCentre"}
+    for off in ("", *spelt):
+        switches = {spelt[off]: False} if off else {}
         given = {
             "student": student.tolist(), "teacher": teacher.tolist(), "centre": centre.tolist(), "teacherTemperature": 0.05,
-            "studentTemperature": 0.1, "centering": switches.get("centering", True),
-            "sharpening": switches.get("sharpening", True), "skipSameView": switches.get("skip_same_view", True),
+            "studentTemperature": 0.1, "studentLengths": lengths[0].tolist(), "teacherLengths": lengths[1].tolist(),
+            off: False,
         }  # fmt: skip
         js = page.evaluate(
             """async (given) => {
@@ -173,12 +202,17 @@ def test_the_browsers_stages_are_pythons(opened: Open) -> None:
                 const all = stages(given), rows = (list) => list.map((row) => [...row]);
                 return { loss: all.loss, entropy: all.entropy, divergence: all.divergence, targets: rows(all.targets),
                     predictions: rows(all.predictions), pairs: all.pairs, gradient: rows(all.gradient),
+                    teacher_gradient: rows(all.teacherGradient),
                     centre: [...movedCentre(given.centre, given.teacher, 0.9)], rest: restOf(all.sharpened[0], [0, 1]) };
             }""",
             given,
         )
-        found = objective.stages(student, teacher, centre, 0.05, 0.1, **switches)
-        for name in ("loss", "entropy", "divergence", "targets", "predictions", "pairs", "gradient"):
+        found = objective.stages(
+            student, teacher, centre, 0.05, 0.1, student_lengths=lengths[0], teacher_lengths=lengths[1], **switches
+        )
+        for name in (
+            "loss", "entropy", "divergence", "targets", "predictions", "pairs", "gradient", "teacher_gradient",
+        ):  # fmt: skip
             assert np.array(js[name]) == pytest.approx(getattr(found, name), rel=1e-9, abs=1e-12), name
         assert js["centre"] == pytest.approx(objective.moved_centre(centre, teacher, 0.9))
         assert js["rest"]["logSumExp"] == pytest.approx(np.log(np.exp(found.sharpened[0, 2:]).sum()))
@@ -273,6 +307,11 @@ def test_what_two_runs_were_told_differently_is_listed(opened: Open) -> None:
     rows = page.locator("[data-view=timeline] .differs")
     rows.locator("summary", has_text="options differ between").click()
     assert rows.locator("tr", has_text="backbone.dim").inner_text().split() == ["backbone.dim", "16", "24"]
+    page = opened.go("young", view="monitor", overlay=opened.ids["run_v1"], beside=opened.ids["other"])
+    rows.locator("summary", has_text="young and run_v1 or other").click()
+    cells = rows.locator("tr", has_text="backbone.dim").locator("td")
+    assert cells.all_inner_texts() == ["24", "16", "24"]
+    assert [cell.get_attribute("data-same") is not None for cell in cells.all()] == [False, False, True]
 
 
 def test_a_trouble_is_told_on_the_desktop_and_leads_to_the_view_that_shows_it(opened: Open) -> None:

@@ -151,4 +151,8 @@ def test_a_widget_that_looks_through_networks_brings_their_bar_and_the_clock(run
     assert names == ["sources", "heads", "transport"]
     assert [view["name"] for view in lab.show("loss", run)._views] == ["loss"]
     assert lab.show("gram", run, overlay="dino_shapes").state["overlay"] == local.name_of(lab.find("dino_shapes"))
+    several = lab.show("loss", run, overlay=["dino_shapes", run]).state
+    assert several == {"overlay": local.name_of(lab.find("dino_shapes")), "beside": local.name_of(run)}
+    with pytest.raises(RunError, match="at most 6 stand on one axis"):
+        lab.show("loss", run, overlay=[run] * 6)
     assert "{run}" not in str(lab.answer(run, "sight/images?images=probe:{run}").keys())
