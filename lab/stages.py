@@ -23,7 +23,8 @@ LARGEST_SEED = 2**31 - 1
 
 def stages(worker: Worker, run: Run, step: int, image: int, seed: int) -> bytes:
     """Safetensors for the page: `image` and the crops in eight bits, `boxes` (S 4) and `flipped` (S) of all crops,
-    `student` (S K), `teacher` (T K), `centre` (K); what they are is said beside them."""
+    `student` (S K), `teacher` (T K), `centre` (K), `student_length` (S) and `teacher_length` (T) of the vectors that the heads
+    bring to length 1; what they are is said beside them."""
     folder, images = run.checkpoint_folder(step), run.path / PROBE_IMAGES
     count = len(run.probe_images.images)
     if not 0 <= image < count:
@@ -32,7 +33,7 @@ def stages(worker: Worker, run: Run, step: int, image: int, seed: int) -> bytes:
         raise RunError(f"the seed is {seed}; expected 0 to {LARGEST_SEED}.")
     state = folder / "state" / ".metadata"
     files = [folder / "teacher.safetensors", folder / "model.json", images, run.path / "config.json"]
-    entry = cache.entry("stages", cache.fingerprint(*files, *([state] if state.is_file() else [])), step, image, seed)
+    entry = cache.entry("stages2", cache.fingerprint(*files, *([state] if state.is_file() else [])), step, image, seed)
     question = {"do": "stages", "run": str(run.path), "step": step, "image": image, "seed": seed}
     known = worker.kept(entry, question)
     said = json.loads(bytes(known.pop("said")).decode())
@@ -69,9 +70,12 @@ def tensors(run: Run, step: int, image: int, seed: int) -> tuple[dict[str, np.nd
     teacher, student = load_teacher(folder).eval(), load_student(folder)
     now = Schedule(config).at(max(config.start, min(step, (config.steps or 1) - 1)))
     with torch.inference_mode():
-        logits = teacher([views.globals], patches=False).logits  # T B K
+        heard = teacher([views.globals], patches=False)
+        logits = heard.logits  # T B K
         ours = [part[:, image : image + 1] for part in (views.globals, views.locals) if len(part)]
-        said_by_student = (student or teacher).eval()(ours, patches=False).logits[:, 0]  # S K
+        answer = (student or teacher).eval()(ours, patches=False)
+        said_by_student = answer.logits[:, 0]  # S K
+        lengths = _lengths(teacher, heard.cls[:, image]), _lengths(student or teacher, answer.cls[:, 0])
         centre = _centre(folder, logits, now.teacher_temperature, config.objective.centering, image)
         targets = ((logits[:, image] - centre) / now.teacher_temperature).softmax(-1)
         loss = cross_view(said_by_student[:, None], targets[:, None], now.student_temperature)
@@ -81,10 +85,11 @@ def tensors(run: Run, step: int, image: int, seed: int) -> tuple[dict[str, np.nd
         "image": _bytes(pixels[image]), "boxes": corners.numpy().astype(np.float32),
         "flipped": flipped.numpy().astype(np.uint8), "student": said_by_student.numpy(),
         "teacher": logits[:, image].contiguous().numpy(), "centre": centre.numpy(),
-        "globals": np.stack([_bytes(_shown(crop, config)) for crop in views.globals[:, image]]),
+        "teacher_length": lengths[0], "student_length": lengths[1],
+        "globals": np.stack([_bytes(_shown(crop, config.crops)) for crop in views.globals[:, image]]),
     }  # fmt: skip
     if len(views.locals):
-        arrays["locals"] = np.stack([_bytes(_shown(crop, config)) for crop in views.locals[:, image]])
+        arrays["locals"] = np.stack([_bytes(_shown(crop, config.crops)) for crop in views.locals[:, image]])
     weights = {
         "KoLeo": config.objective.koleo_weight, "iBOT": config.ibot.weight, "Gram anchoring": config.gram.weight,
     }  # fmt: skip
@@ -94,6 +99,54 @@ def tensors(run: Run, step: int, image: int, seed: int) -> tuple[dict[str, np.nd
         "has_student": student is not None, "local_weight": config.objective.local_weight * now.weights.local,
         "others": [f"{name} (weight {weight:g})" for name, weight in weights.items() if weight],
         "images": batch, "distilled": "distilled_from" in run.about, "learning_rate": now.learning_rate, "ema": now.momentum,
+    }  # fmt: skip
+    return arrays, said
+
+
+def published(source: str, pixels: np.ndarray, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The same for one image (1 S S 3) and a full checkpoint as published, with the crops of the 2021 paper.
+
+    Its student where it holds one with a head, its centre and temperatures where it says them: else 0, 0.04 and 0.1.
+    `CheckpointError` for a file without a head."""
+    import torch
+
+    from dino_core import config
+    from dino_core.data.multicrop import MultiCrop
+    from dino_core.data.views import Decoded
+    from dino_core.model import Network, load_backbone, load_head
+    from dino_core.objective.terms import cross_view
+
+    head = load_head(source)
+    teacher = Network(load_backbone(source), head.head).eval()
+    student = None
+    if "student" in head.networks:
+        student = Network(load_backbone(source, which="student"), load_head(source, which="student").head).eval()
+    patch = teacher.backbone.patch
+    crops = config.Crops(global_size=max(1, round(224 / patch)) * patch, local_size=max(1, round(96 / patch)) * patch)
+    image = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    decoded = Decoded(image, torch.tensor(image.shape[2:])[None], torch.tensor([-1]), torch.tensor([0]))
+    views = MultiCrop(crops)(decoded, torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        heard = teacher([views.globals], patches=False)
+        answer = (student or teacher)([views.globals, views.locals], patches=False)
+        centre = heard.logits.new_zeros(heard.logits.shape[-1]) if head.centre is None else head.centre
+        temperatures = head.teacher_temperature or 0.04, head.student_temperature or 0.1
+        targets = ((heard.logits - centre) / temperatures[0]).softmax(-1)
+        loss = cross_view(answer.logits, targets, temperatures[1])
+    boxes = views.global_boxes, views.local_boxes
+    arrays = {
+        "image": _bytes(image[0]), "boxes": torch.cat([box.corners[:, 0] for box in boxes]).numpy().astype(np.float32),
+        "flipped": torch.cat([box.flipped[:, 0] for box in boxes]).numpy().astype(np.uint8), "centre": centre.numpy(),
+        "student": answer.logits[:, 0].contiguous().numpy(), "teacher": heard.logits[:, 0].contiguous().numpy(),
+        "teacher_length": _lengths(teacher, heard.cls[:, 0]), "student_length": _lengths(student or teacher, answer.cls[:, 0]),
+        "globals": np.stack([_bytes(_shown(crop, crops)) for crop in views.globals[:, 0]]),
+        "locals": np.stack([_bytes(_shown(crop, crops)) for crop in views.locals[:, 0]]),
+    }  # fmt: skip
+    said = {
+        "step": None, "teacher_temperature": temperatures[0], "student_temperature": temperatures[1],
+        "centering": "none" if head.centre is None else "centre", "momentum": head.centre_momentum or 0.9,
+        "loss": float(loss), "has_student": student is not None, "local_weight": 1.0, "others": [], "images": 1,
+        "distilled": False, "says": [head.centre is not None, head.teacher_temperature is not None],
     }  # fmt: skip
     return arrays, said
 
@@ -121,11 +174,16 @@ def _centre(folder: Path, logits: Any, temperature: float, way: str, image: int)
     return logits.new_zeros(logits.shape[-1]) if found is None else found.float()
 
 
-def _shown(crop: Any, config: Any) -> Any:
+def _lengths(network: Any, cls: Any) -> np.ndarray:
+    """(V D) → (V) lengths of the bottleneck's vectors before the head brings them to 1."""
+    return network.head.mlp(cls).norm(dim=-1).float().numpy()
+
+
+def _shown(crop: Any, crops: Any) -> Any:
     """A normalised crop as colours again."""
     import torch
 
-    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (config.crops.mean, config.crops.std))
+    mean, std = (torch.tensor(value).view(3, 1, 1) for value in (crops.mean, crops.std))
     return ((crop * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
 
 

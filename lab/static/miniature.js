@@ -4,7 +4,7 @@
   "place": 20,
   "title": "One step in miniature",
   "shows": "The same stages on two teacher views, three student views and four prototypes, with numbers that you can change.",
-  "look": "Give one prototype high logits in every row: centering takes it away again. Then switch centering off.",
+  "look": "Give one prototype high logits in every row: centering takes it away again. Then switch centering, or any other stage, off.",
   "needs": ""
 }
 */
@@ -13,7 +13,7 @@
 import { card, h } from "./dom.js";
 import { stepper } from "./trace.js";
 
-const FRESH = { teacher: [[2, 1.2, 0.4, 0.1], [1.8, 1.4, 0.2, 0.3]], student: [[1.5, 0.8, 0.6, 0.2], [1.2, 1.0, 0.3, 0.5], [0.9, 0.9, 0.8, 0.1]], centre: [1.2, 0.6, 0.3, 0.2], tt: 0.4, ts: 1 };
+const FRESH = { teacher: [[2, 1.2, 0.4, 0.1], [1.8, 1.4, 0.2, 0.3]], student: [[1.5, 0.8, 0.6, 0.2], [1.2, 1.0, 0.3, 0.5], [0.9, 0.9, 0.8, 0.1]], centre: [1.2, 0.6, 0.3, 0.2], nt: [3, 1.5], ns: [2.5, 2, 1], tt: 0.4, ts: 1 };
 const VIEWS = ["global 1", "global 2", "local 1"];
 const PRESETS = {
   "the beginning": FRESH,
@@ -39,7 +39,8 @@ export function mount(element, host) {
   function read() {
     try {
       const found = JSON.parse(host.get("mini") || "null");
-      const rows = (value, n) => Array.isArray(value) && value.length === n && value.every((row) => Array.isArray(row) && row.length === 4 && row.every(Number.isFinite));
+      const rows = (value, n, wide = 4) => Array.isArray(value) && value.length === n && value.every((row) => Array.isArray(row) && row.length === wide && row.every(Number.isFinite));
+      if (found && !(rows([found.nt], 1, 2) && rows([found.ns], 1, 3))) Object.assign(found, { nt: FRESH.nt, ns: FRESH.ns }); // a link from before there were lengths
       if (found && rows(found.teacher, 2) && rows(found.student, 3) && rows([found.centre], 1) && found.tt > 0 && found.ts > 0) return found;
     } catch { return FRESH; }
     return FRESH;
@@ -55,7 +56,7 @@ export function mount(element, host) {
     const numbers = read(), at = document.activeElement?.dataset?.field;
     temperatures.forEach(({ key, input }) => { input.value = numbers[key]; });
     made.draw({ student: numbers.student, teacher: numbers.teacher, centre: numbers.centre, teacherTemperature: numbers.tt, studentTemperature: numbers.ts,
-      centering: !host.get("uncentred"), sharpening: !host.get("unsharpened"), centreWords: "what the teacher said on average so far" },
+      teacherLengths: numbers.nt, studentLengths: numbers.ns, centreWords: "what the teacher said on average so far" },
     { views: VIEWS, columns: [0, 1, 2, 3], momentum: 0.9 }, edit(numbers));
     if (at) element.querySelector(`[data-field="${CSS.escape(at)}"]`)?.focus();
   }
@@ -68,12 +69,13 @@ export function mount(element, host) {
   function fieldOf(numbers, key, name) {
     const [stage, line, column] = key.split(".");
     if (stage !== "logits") return null;
-    const place = line === "c" ? numbers.centre : (line[0] === "t" ? numbers.teacher : numbers.student)[Number(line.slice(1))];
+    const rowOf = ({ teacher, student, centre, nt, ns }) => ({ c: centre, nt, ns })[line] ?? (line[0] === "t" ? teacher : student)[Number(line.slice(1))];
+    const place = rowOf(numbers);
     const input = h("input", { type: "number", step: 0.1, value: place[column], "aria-label": name, "data-field": key, onchange: () => {
       const value = Number(input.value);
       if (!Number.isFinite(value) || input.value === "") { draw(); return; }
       const next = structuredClone(numbers);
-      (line === "c" ? next.centre : (line[0] === "t" ? next.teacher : next.student)[Number(line.slice(1))])[column] = value;
+      rowOf(next)[column] = value;
       write(next);
     } });
     return input;

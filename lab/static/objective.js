@@ -4,8 +4,8 @@
   "place": 10,
   "title": "One step, stage by stage",
   "shows": "What a checkpoint computes for one image: its crops, what teacher and student say about them, and how the loss and its gradient come of it.",
-  "look": "Step forward, and point at any number: what it was made of lights up. Then switch centering or sharpening off.",
-  "needs": "A run with a checkpoint; the student only where its training state was kept, else the teacher stands in for it.",
+  "look": "Step forward, and point at any number: what it was made of lights up. Then switch any stage off: a sentence says what becomes of the loss.",
+  "needs": "A run with a checkpoint, or a published file that holds its head; the student only where it was kept, else the teacher stands in for it.",
   "records": ["run/{run}/images", "run/{run}/stages/{checkpoint}?image={image}&seed=0"]
 }
 */
@@ -14,12 +14,13 @@
 import { card, h, number } from "./dom.js";
 import { mostSpoken } from "./stages.js";
 import { drawPicture, forget, picture, strip, tile } from "./tiles.js";
-import { stepper } from "./trace.js";
+import { imagesOf, keepSight, nameOf, pictures } from "./sight.js";
+import { stepper, switched } from "./trace.js";
 
 const SHOWN = 8;
 
 export function mount(element, host) {
-  host.keep({ seed: 0 });
+  keepSight(host).keep({ seed: 0 });
   const again = h("button", { type: "button", class: "step-button", onclick: () => host.set({ seed: (host.get("seed") + 1) % 1000 }) }, "other crops");
   const body = card(element, { ...host.about, controls: host.recorded ? [] : [again] }); // a file holds one set of crops
   const images = strip(host), status = h("p", { class: "hint", role: "status" }), about = h("p", { class: "hint" });
@@ -27,43 +28,62 @@ export function mount(element, host) {
   made.element.hidden = true;
   body.append(images, status, about, made.element);
   let shown = null, asked = 0, at = -1;
-  host.on(["stop", "run", "image", "seed"], load);
+  host.on(["stop", "run", "overlay", "image", "seed", "source", "images"], load);
   host.on("data", () => { if (!shown) load(); });
   load();
 
   async function load() {
-    const track = host.run(), stop = host.stop();
-    if (!track) return;
-    const step = track.head.checkpoints.findLast((known) => known <= (stop ?? Infinity)) ?? track.head.checkpoints[0];
-    if (step === undefined) { shown = null; made.element.hidden = true; status.textContent = "The first checkpoint has not been written yet; real numbers come with it. The miniature below needs none."; return; }
+    const asking = question();
+    if (typeof asking === "string") { gone(asking); return; }
     const now = ++asked;
     try {
-      const probe = await host.tensors("images");
+      const probe = await asking.pictures();
       if (now !== asked) return;
-      images.fill(probe.tensors.images, probe.tensors.labels, track.head.classes);
+      images.fill(probe.tensors.images, probe.tensors.labels, host.run()?.head.classes ?? []);
       const image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
-      const waiting = setTimeout(() => { if (now === asked) status.textContent = "Computing this step with the checkpoint's own networks …"; }, 250);
-      const { tensors, said } = await host.tensors(`stages/${step}?image=${image}&seed=${host.get("seed")}`).finally(() => clearTimeout(waiting));
+      const waiting = setTimeout(() => { if (now === asked) status.textContent = "Computing this step with the networks themselves …"; }, 250);
+      const { tensors, said } = await host.kept(asking.path(image)).finally(() => clearTimeout(waiting));
       if (now !== asked) return;
-      shown = { tensors, said, stop };
+      shown = { tensors, said, stop: host.stop(), note: asking.note };
       status.textContent = "";
       describe();
       draw();
     } catch (error) {
-      if (now !== asked) return;
-      shown = null;
-      made.element.hidden = true;
-      about.textContent = "";
-      status.textContent = error.message;
+      if (now === asked) gone(error.message);
     }
   }
 
+  /** What is asked for the networks that are chosen: a run's step on its probe images, a published file's on any; a sentence where neither is there. */
+  function question() {
+    const name = host.recorded ? null : host.get("source"), seed = host.get("seed");
+    if (name?.startsWith("model:")) {
+      const chosen = imagesOf(host);
+      if (!chosen) return "There is no run to take images from: choose a folder, or hand some in.";
+      return { pictures: () => pictures(host), path: (image) => `stages?source=${encodeURIComponent(name)}&images=${encodeURIComponent(chosen)}&image=${image}&seed=${seed}`, note: "" };
+    }
+    const track = name === "overlay" ? host.overlay() : host.run(), known = track?.head.checkpoints ?? [];
+    if (!track) return name === "overlay" ? "Lay a run over this one (the button beside its name) to look into it." : "";
+    const step = name === "first" ? known[0] : known.findLast((one) => one <= (host.stop() ?? Infinity)) ?? known[0];
+    if (step === undefined) return "The first checkpoint has not been written yet; real numbers come with it. The miniature below needs none.";
+    return { pictures: () => host.kept(`run/${track.id}/images`), path: (image) => `run/${track.id}/stages/${step}?image=${image}&seed=${seed}`,
+      note: host.get("images") && !host.recorded ? "A run's step is shown on its own probe images; others can be taken apart through a published file with a head." : "" };
+  }
+
+  function gone(sentence) {
+    shown = null;
+    made.element.hidden = true;
+    about.textContent = "";
+    status.textContent = sentence;
+  }
+
   function describe() {
-    const { said } = shown;
-    const parts = [`Checkpoint of step ${number(said.step)}${shown.stop !== null && said.step !== shown.stop ? ", the newest that is not after the clock" : ""}.`,
-      said.has_student ? "" : "This checkpoint kept only the teacher, which stands in for the student: the two differ by what the moving average lags behind.",
+    const { said, note } = shown, published = said.step === null, [centre, heat] = said.says ?? [];
+    const parts = [published ? `The networks and heads of ${nameOf(host)}, with crops as in the 2021 paper.` : `Checkpoint of step ${number(said.step)}${shown.stop !== null && said.step !== shown.stop ? ", the newest that is not after the clock" : ""}.`,
+      note,
+      said.has_student ? "" : `This ${published ? "file" : "checkpoint"} kept only the teacher, which stands in for the student: the two differ by what the moving average lags behind.`,
+      published && !(centre && heat) ? `The file does not say ${[centre ? null : "its centre (0 here)", heat ? null : `its temperatures (${number(said.teacher_temperature)} and ${number(said.student_temperature)} here)`].filter(Boolean).join(" nor ")}.` : "",
       said.distilled ? "This run was distilled from another network; what is shown as teacher is its own moving average." : "",
-      said.centering === "sinkhorn" ? `This run balances its targets by Sinkhorn-Knopp: over the ${said.images} probe images that is the same as subtracting the centre shown.` : said.centering === "none" ? "This run was trained without centering: its centre is 0." : "",
+      said.centering === "sinkhorn" ? `This run balances its targets by Sinkhorn-Knopp: over the ${said.images} probe images that is the same as subtracting the centre shown.` : said.centering === "none" && !published ? "This run was trained without centering: its centre is 0." : "",
       said.others.length || said.local_weight !== 1 ? `Its loss has more than what is shown: ${[...said.others, said.local_weight !== 1 ? `pairs with local crops weigh ${number(said.local_weight)}` : null].filter(Boolean).join(", ")}.` : "",
       `PyTorch, on the same tensors (dino_core.objective.terms.cross_view): ${number(said.loss, 6)} nats.`].filter(Boolean).join(" ");
     if (about.textContent !== parts) about.textContent = parts;
@@ -73,21 +93,21 @@ export function mount(element, host) {
     const { tensors, said } = shown, width = tensors.centre.shape[0];
     const rows = ({ data, shape }) => Array.from({ length: shape[0] }, (_, i) => data.subarray(i * width, (i + 1) * width));
     return { student: rows(tensors.student), teacher: rows(tensors.teacher), centre: tensors.centre.data, teacherTemperature: said.teacher_temperature, studentTemperature: said.student_temperature,
-      centering: !host.get("uncentred"), sharpening: !host.get("unsharpened"), skipSameView: true,
+      studentLengths: tensors.student_length?.data, teacherLengths: tensors.teacher_length?.data,
       centreWords: said.centering === "sinkhorn" ? "−τ log of the factor by which Sinkhorn-Knopp multiplies this prototype" : "the running mean of what the teacher says, as the checkpoint holds it" };
   }
 
   function draw() {
     if (!shown) return;
     const numbers = input(), globals = shown.tensors.teacher.shape[0];
-    const views = numbers.student.map((_, i) => (i < globals ? `global ${i + 1}` : `local ${i - globals + 1}`));
+    const views = numbers.student.map((_, i) => (i < globals ? `global ${i + 1}` : `local ${i - globals + 1}`)), without = !switched(host).localCrops;
     made.element.hidden = false;
     made.draw(numbers, { views, columns: mostSpoken(numbers, SHOWN), momentum: shown.said.momentum });
-    crops(views, globals);
+    crops(views, globals, without);
   }
 
   /** The image with the crops where they came from, and each crop as the networks got it. */
-  function crops(views, globals) {
+  function crops(views, globals, without) {
     const place = made.firstPlace, { tensors } = shown;
     forget(place);
     const whole = { shape: [1, ...tensors.image.shape], data: tensors.image.data };
@@ -99,12 +119,12 @@ export function mount(element, host) {
     const small = views.map((name, i) => {
       const local = i >= globals, from = local ? tensors.locals : tensors.globals;
       const canvas = tile((context, size) => drawPicture(context, size, picture(from, local ? i - globals : i)), { "aria-label": name });
-      return h("figure", { "data-view-of": i, style: `--c: var(--${local ? "orange" : "blue"})`, tabindex: 0, onpointerenter: () => mark(i), onpointerleave: () => mark(-1), onfocus: () => mark(i), onblur: () => mark(-1) },
+      return h("figure", { "data-view-of": i, "data-off": without && local ? "yes" : null, style: `--c: var(--${local ? "orange" : "blue"})`, tabindex: 0, onpointerenter: () => mark(i), onpointerleave: () => mark(-1), onfocus: () => mark(i), onblur: () => mark(-1) },
         canvas, h("figcaption", {}, h("b", {}, name), h("small", {}, `${from.shape[1]} px${tensors.flipped.data[i] ? ", mirrored" : ""}${local ? "" : ", the teacher too"}`)));
     });
     const mark = (i) => { at = i; source.paint(); };
     place.replaceChildren(h("h3", {}, "1 Crops"),
-      h("p", { class: "hint" }, `${globals} large crops for both networks, ${views.length - globals} small ones for the student alone, each with colours and blur of its own. Point at one to see where it came from.`),
+      h("p", { class: "hint" }, `${globals} large crops for both networks, ${views.length - globals} small ones for the student alone${without ? " (switched off: they don't count)" : ""}, each with colours and blur of its own. Point at one to see where it came from.`),
       h("div", { class: "crops" }, h("figure", { class: "crop-source" }, source), h("div", { class: "tiles small" }, small)));
   }
 

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.numpy import load as read_tensors
 
 from dino_core.errors import CheckpointError, RunError
+from dino_core.model import load_teacher
 from dino_core.objective.targets import Centering, sinkhorn
 from dino_core.objective.terms import cross_view
 from lab import stages as lab_stages
@@ -57,6 +59,38 @@ def test_the_stages_are_the_trainers_loss_and_its_gradient(
     assert found.entropy + found.divergence == pytest.approx(found.loss)
 
 
+@pytest.mark.parametrize(
+    "off", ["unit_length", "student_sharpening", "soft_targets", "local_crops", "stop_gradient", "sharpening"]
+)
+def test_any_stage_that_is_switched_off_is_off_in_the_loss_and_in_both_gradients(off: str) -> None:
+    student, teacher, centre = logits(5, 7, 0), logits(2, 7, 1), logits(1, 7, 2)[0]
+    lengths = logits(2, 5, 3).abs()
+    found = objective.stages(
+        student.numpy(), teacher.numpy(), centre.numpy(), TAU_T, TAU_S,
+        student_lengths=lengths[0].numpy(), teacher_lengths=lengths[1, :2].numpy(), **{off: False},
+    )  # fmt: skip
+    warm = 1.0 if off == "student_sharpening" else TAU_S
+    if off == "local_crops":
+        student = student[:2]
+    if off == "unit_length":
+        student, teacher = torch.diag(lengths[0]) @ student, torch.diag(lengths[1, :2]) @ teacher
+        centre = centre * (lengths[1, 0] + lengths[1, 1]) / 2
+    student.requires_grad_()
+    teacher.requires_grad_()
+    targets = oracles.centred(teacher, centre, warm if off == "sharpening" else TAU_T)
+    if off == "soft_targets":
+        targets = torch.stack([(row == row.max()).double() for row in targets])
+    loss = cross_view(student[:, None], targets[:, None], warm)
+    loss.backward()
+    assert found.loss == pytest.approx(loss.item())
+    assert student.grad is not None
+    assert found.gradient == pytest.approx(student.grad.numpy())
+    assert found.entropy + found.divergence == pytest.approx(found.loss)
+    flows = teacher.grad.numpy() if off == "stop_gradient" and teacher.grad is not None else np.zeros((2, 7))
+    assert found.teacher_gradient == pytest.approx(flows)
+    assert (np.abs(flows).max() > 0) == (off == "stop_gradient")
+
+
 def test_entropy_and_divergence_are_those_of_the_pairs_that_count() -> None:
     found = objective.stages(logits(4, 5, 3).numpy(), logits(2, 5, 4).numpy(), np.zeros(5), TAU_T, TAU_S)
     entropy = divergence = 0.0
@@ -85,6 +119,8 @@ def test_what_has_no_pairs_or_no_temperature_is_refused() -> None:
         objective.stages(one, one, np.zeros(3), TAU_T, TAU_S)
     with pytest.raises(ValueError, match="expected numbers above 0"):
         objective.stages(one, one, np.zeros(3), 0.0, TAU_S)
+    with pytest.raises(ValueError, match="need the lengths of both"):
+        objective.stages(one, one, np.zeros(3), TAU_T, TAU_S, unit_length=False)
 
 
 # ---- of a checkpoint
@@ -100,6 +136,12 @@ def test_a_checkpoints_step_is_the_loss_of_its_own_networks(small_run: Path) -> 
         arrays["student"], arrays["teacher"], arrays["centre"], said["teacher_temperature"], said["student_temperature"]
     )
     assert found.loss == pytest.approx(said["loss"], rel=1e-5)
+    directions = F.normalize(load_teacher(run.checkpoint_folder(12)).head.prototypes.directions.detach(), dim=-1)
+    long = torch.from_numpy(arrays["teacher"] * arrays["teacher_length"][:, None])
+    assert torch.linalg.lstsq(directions, long.T).solution.norm(dim=0) == pytest.approx(
+        arrays["teacher_length"], rel=1e-3
+    )
+    assert arrays["student_length"].shape == (4,)
     assert arrays["globals"].shape == (2, 32, 32, 3)
     left, top, right, bottom = arrays["boxes"].T
     assert ((left < right) & (top < bottom) & (left >= 0) & (bottom <= 1)).all()
