@@ -1,7 +1,8 @@
 """Long questions to the worker, asked in the background: who asks gets the result, or hears how far it is, at once.
 
-What is asked for last is done first, and what nobody asks after any more is dropped before it begins.  Results are entries of the
-cache, so that a page that comes back finds them."""
+What is asked for last is done first, and what nobody asks after any more is dropped before it begins, or between two slices of
+time where the worker answers that there is more to do.  Results are entries of the cache, so that a page that comes back finds
+them."""
 
 from __future__ import annotations
 
@@ -91,7 +92,8 @@ class Background:
         while (found := self._next()) is not None:
             entry, job = found
             try:
-                self.worker.ask(job.question)
+                if self.worker.ask(job.question).get("more"):
+                    continue  # whoever asked for something else since comes first; what nobody asks for any more ends here
                 if not entry.is_file():
                     raise RunError(f"the result was computed, but {entry.parent} could not keep it: is the disk full?")
                 with self._lock:

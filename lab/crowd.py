@@ -27,9 +27,17 @@ PATCHES = 6
 """Patches that are kept of each image of the data set, spread over it."""
 THUMBNAIL = 48
 """Pixels of the small pictures."""
-COUNTS = (0, 300, 1000, 3000)
+COUNTS = (0, 300, 1000, 3000, 10_000, 20_000)
+MOST_LOSSES = 3000
+"""Images whose own loss is computed: for each, all its crops go through both networks."""
+MOST_THUMBNAILS = 30_000_000
+"""Bytes of all small pictures of a crowd."""
+MOST_OF_MANY = 18_000
+"""Patches of a crowd, so that no picture has more points than that or than its images."""
 MOST_POINTS = 4096
 """Patches of the probe images that are laid out."""
+MOST_COMPARED = 4096
+"""Prototypes that are all compared with each other; of more, those that some image of the crowd names."""
 Tokens = Literal["cls", "patches"]
 Seen = dict[str, np.ndarray]
 
@@ -57,6 +65,16 @@ def checked(house: House, run: Run, count: int) -> None:
         )
 
 
+def thumbnail(count: int) -> int:
+    """Pixels of the small pictures of so many images."""
+    return min(THUMBNAIL, int((MOST_THUMBNAILS / (3 * max(count, 1))) ** 0.5))
+
+
+def patches_of(count: int) -> int:
+    """Patches that are kept of each of so many images."""
+    return max(1, min(PATCHES, MOST_OF_MANY // max(count, 1)))
+
+
 def pictures(house: House, run: Run, count: int) -> Seen | Waiting:
     """Small pictures (M T T 3) and labels (M)."""
     if count == 0:
@@ -65,7 +83,9 @@ def pictures(house: House, run: Run, count: int) -> Seen | Waiting:
     entry = cache.entry(
         "pictures", cache.fingerprint(run.path / "config.json", run.path / "probes" / "images.safetensors"), count
     )
-    return background(house).get(entry, {"do": "pictures", "run": str(run.path), "count": count})
+    side = run.probe_images.images.shape[-1]
+    asked = {"do": "album", "album": {"run": str(run.path)}, "count": count, "side": side}
+    return background(house).get(entry, asked)
 
 
 def stop_of(run: Run, step: int, count: int) -> int:
@@ -105,6 +125,8 @@ def seen(house: House, run: Run, step: int, count: int) -> Seen | Waiting:
 
 def losses(house: House, run: Run, step: int, count: int) -> tuple[int, Seen | Waiting]:
     """Every image's own loss at the last checkpoint not after a step, and which that is (`lab.seeing.losses`)."""
+    if count > MOST_LOSSES:
+        raise RunError(f"every image's own loss is computed for up to {MOST_LOSSES} images; {count} are shown.")
     at = stop_of(run, step, count or COUNTS[1])
     folder = run.checkpoint_folder(at)
     state = sorted((folder / "state").glob("*.distcp"))

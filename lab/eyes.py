@@ -23,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from dino_core.errors import RunError
 from dino_core.model import Backbone, load_backbone
+from lab import stages
 from lab.analysis import attention, cka, rollout, similarity
 from lab.resumable import load_student
 
@@ -244,8 +245,10 @@ def _about(eye: Eye, images: Tensor, grid: tuple[int, int]) -> dict[str, Any]:
 
 
 def look(question: dict[str, Any]) -> dict[str, Any]:
-    """The worker's answer: `want` is `features` or `heads`; pixels come and tensors go as base64."""
+    """The worker's answer: `want` is `features`, `layers`, `heads` or `stages`; pixels come and tensors go as base64."""
     pixels = np.frombuffer(base64.b64decode(question["pixels"]), np.uint8).reshape(question["shape"])
+    if question["want"] == "stages":
+        return _sent(*stages.published(question["source"], pixels, question["seed"]))
     eye = opened(question["source"], question["stamp"], question.get("network", "teacher"))
     if question["want"] == "features":
         tensors, said = features(eye, pixels, question["size"])
@@ -253,5 +256,9 @@ def look(question: dict[str, Any]) -> dict[str, Any]:
         tensors, said = layers(eye, pixels, question["size"])
     else:
         tensors, said = heads(eye, pixels, question["size"], question["layer"])
+    return _sent(tensors, said)
+
+
+def _sent(tensors: dict[str, np.ndarray], said: dict[str, Any]) -> dict[str, Any]:
     content = save({name: np.ascontiguousarray(value) for name, value in tensors.items()}, {"said": json.dumps(said)})
     return {"tensors": base64.b64encode(content).decode("ascii")}

@@ -24,7 +24,8 @@ PERPLEXITY = 30.0
 def layout(question: dict[str, Any]) -> dict[str, Any]:
     """Lay out every checkpoint of a chain, the anchor first; each begins where the one before it ended, and is turned towards it.
 
-    `chain` has for each a `crowd` (a question to `lab.seeing.crowd`, or the file of a probe) and the `entry` of its layout."""
+    `chain` has for each a `crowd` or `gathered` (a question to `lab.seeing` or `lab.gathering`), or the file of a `probe`, and
+    the `entry` of its layout."""
     entry, before = Path(question["entry"]), None
     for number, link in enumerate(question["chain"]):
         known = cache.load(Path(link["entry"]))
@@ -57,12 +58,15 @@ def _seen(link: dict[str, Any]) -> dict[str, np.ndarray]:
         from lab.crowd import of_probe
 
         return of_probe(Path(link["probe"]))
-    known = cache.load(Path(link["crowd"]["entry"]))
+    asked = link.get("crowd") or link["gathered"]
+    known = cache.load(Path(asked["entry"]))
     if known is None:
+        from lab.gathering import gathered
         from lab.seeing import crowd
 
-        crowd(link["crowd"])
-        known = cache.load(Path(link["crowd"]["entry"]))
+        while (crowd if "crowd" in link else gathered)(asked).get("more"):
+            pass
+        known = cache.load(Path(asked["entry"]))
     if known is None:
         raise RunError("the features could not be kept: is the disk full?")
     return known

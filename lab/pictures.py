@@ -146,19 +146,32 @@ def _resized(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def of_folder(folder: Path) -> list[Path]:
-    """The first image files below a folder, in the order of their names; none that a link leads out of it."""
+    """Image files below a folder, spread over it where there are more than the lab shows one by one."""
+    return spread(files_of(folder), MOST_OF_A_FOLDER)
+
+
+def files_of(folder: Path) -> list[Path]:
+    """All image files below a folder, in the order of their names; none that a link leads out of it."""
     root = folder.resolve()
     begin = root / "train" if (root / "train").is_dir() and (root / "train_mask").is_dir() else root
-    found = [
+    return [
         file
         for file in sorted(begin.rglob("*"))
         if file.suffix.lower() in EXTENSIONS
         and not any(part.startswith(".") for part in file.relative_to(begin).parts)
         and file.resolve().is_relative_to(root)
     ]
-    if len(found) <= MOST_OF_A_FOLDER:
-        return found
-    return [found[i] for i in np.linspace(0, len(found) - 1, MOST_OF_A_FOLDER).astype(int)]  # spread over classes
+
+
+def spread(files: list[Path], count: int) -> list[Path]:
+    """At most `count` of them, from everywhere: from all classes, where folders are classes."""
+    return files if len(files) <= count else [files[i] for i in np.linspace(0, len(files) - 1, count).astype(int)]
+
+
+def classes_of(files: list[Path]) -> tuple[str, ...]:
+    """The names of the folders that files are in; none where that is one, or nearly as many as files."""
+    names = sorted({file.parent.name for file in files})
+    return tuple(names) if 1 < len(names) <= max(2, len(files) // 2) else ()
 
 
 def from_folder(folder: Path) -> Pictures:

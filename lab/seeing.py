@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import open_source
@@ -22,8 +21,10 @@ from dino_core.objective.targets import sinkhorn
 from dino_core.objective.terms import cross_view
 from dino_core.schedules import Schedule
 from lab import background, cache
+from lab.albums import album
 from lab.analysis import prototypes
-from lab.crowd import PATCHES, THUMBNAIL, TOP
+from lab.crowd import PATCHES, TOP, patches_of
+from lab.gathering import MORE, Tell, duplicates, in_parts, kept
 from lab.resumable import load_student
 from lab.run import Run
 
@@ -31,8 +32,6 @@ CHUNK = 16
 """Images in one forward pass."""
 BATCH = 48
 """Images that a loss is computed over at once."""
-MOST_COMPARED = 4096
-"""Prototypes that are all compared with each other; of more, those that some image of the crowd names."""
 
 
 @lru_cache(maxsize=1)
@@ -40,20 +39,6 @@ def images_of(run: str, count: int) -> LabelledImages:
     """The same images whenever asked: drawn from the training images of the run, at the size of its probes."""
     found = Run(run)
     return read_images(open_source(found.config.data), count, found.probe_images.images.shape[-1])
-
-
-def pictures(question: dict[str, Any]) -> dict[str, Any]:
-    """Small pictures and labels."""
-    entry = Path(question["entry"])
-    background.tell(entry, 0.0, "reading images of the data set")
-    read = images_of(question["run"], question["count"])
-    side = min(THUMBNAIL, read.images.shape[-1])
-    small = [
-        np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BOX))
-        for image in read.images.permute(0, 2, 3, 1).numpy()
-    ]
-    cache.store(entry, {"images": np.stack(small), "labels": read.labels.numpy().astype(np.int32)})
-    return {}
 
 
 def dataset(question: dict[str, Any]) -> dict[str, Any]:
@@ -75,26 +60,33 @@ def dataset(question: dict[str, Any]) -> dict[str, Any]:
 def crowd(question: dict[str, Any]) -> dict[str, Any]:
     """What a checkpoint's teacher says about the images; `told` says which of it is kept."""
     entry, run = Path(question["entry"]), Run(question["run"])
-    background.tell(entry, 0.0, "reading images of the data set")
-    read = images_of(question["run"], question["count"])
+    found, side = album({"run": str(run.path)}, question["count"]), run.probe_images.images.shape[-1]
     folder = run.checkpoint_folder(question["step"])
     network, crops = load_teacher(folder), run.config.crops
     centres = _centres(folder) if question["centred"] else {}
-    parts: list[dict[str, np.ndarray]] = []
-    for chunk in read.images.split(CHUNK):
-        seen = network.backbone(normalised(chunk, crops.mean, crops.std, torch.device("cpu")))
-        logits = network.head(seen.cls).float().numpy()
-        own = None if network.patch_head is None else network.patch_head(seen.patches).float().numpy()
-        part = told(
-            seen.cls.float().numpy(), seen.patches.float().numpy(), logits, own, question["temperature"], centres
-        )
-        parts.append(part)
-        done = sum(len(p["cls"]) for p in parts)
-        background.tell(entry, done / len(read.images), f"step {question['step']}: image {done} of {len(read.images)}")
-    whole = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    grid = [side // network.backbone.patch] * 2
+
+    def make(first: int, last: int, tell: Tell) -> dict[str, np.ndarray]:
+        read, _ = found.part(first, last, side)
+        some = torch.from_numpy(read if len(read) else np.zeros((1, side, side, 3), np.uint8)).permute(0, 3, 1, 2)
+        parts: list[dict[str, np.ndarray]] = []
+        for chunk in some.split(CHUNK):
+            tell(first + sum(len(part["cls"]) for part in parts))
+            seen = network.backbone(normalised(chunk, crops.mean, crops.std, torch.device("cpu")))
+            logits = network.head(seen.cls).float().numpy()
+            own = None if network.patch_head is None else network.patch_head(seen.patches).float().numpy()
+            parts.append(told(
+                seen.cls.float().numpy(), seen.patches.float().numpy(), logits, own, question["temperature"], centres,
+                patches_of(found.count),
+            ))  # fmt: skip
+        return {name: np.concatenate([part[name] for part in parts])[: len(read)] for name in parts[0]}
+
+    whole = in_parts(entry, found.count, f"step {question['step']}: ", make)
+    if whole is None:
+        return MORE
     directions = network.head.prototypes.directions.detach().float().numpy()
-    cache.store(entry, {**whole, **_duplicates(directions, whole["top"]), "grid": np.array(seen.grid, np.int32)})
-    return {}
+    beside = {**duplicates(directions, whole["top"]), "grid": np.array(grid, np.int32)}
+    return kept(entry, {**whole, **beside}, found.count)
 
 
 @torch.inference_mode()
@@ -147,13 +139,14 @@ def told(
     own: np.ndarray | None,
     temperature: float,
     centres: dict[str, Any],
+    most: int = PATCHES,
 ) -> dict[str, np.ndarray]:
     """Of some images: `cls` (M D), some `patches` (M P D) at `places` (M P), the first prototypes of each answer (`top` and
     `probability`, M 5), its `entropy`, and with a patch head each patch's first (`patch_top`, `patch_probability`, M N)."""
     answer = prototypes.answers(logits, temperature, centres.get("centre"))
     first = np.argsort(-answer, axis=-1, kind="stable")[:, :TOP]
     count = patches.shape[1]
-    places = np.linspace(0, count - 1, 2 * min(PATCHES, count) + 1).astype(int)[1::2]
+    places = np.linspace(0, count - 1, 2 * min(most, count) + 1).astype(int)[1::2]
     found: dict[str, np.ndarray] = {
         "cls": cls.astype(np.float16), "patches": patches[:, places].astype(np.float16),
         "places": np.tile(places.astype(np.int32), (len(cls), 1)), "top": first.astype(np.int32),
@@ -173,10 +166,3 @@ def _centres(folder: Path) -> dict[str, np.ndarray]:
     from lab.crowd import centres
 
     return centres(folder)
-
-
-def _duplicates(directions: np.ndarray, top: np.ndarray) -> dict[str, np.ndarray]:
-    chosen = np.arange(len(directions)) if len(directions) <= MOST_COMPARED else np.unique(top[:, 0])
-    pairs, cosines = prototypes.duplicates(directions[chosen])
-    twins = np.asarray(chosen[pairs], np.int32).reshape(-1, 2)
-    return {"twins": twins, "twin_cosine": np.asarray(cosines, np.float32)}

@@ -275,6 +275,14 @@ def layers(house: House, network: Source, images: Shown, size: int) -> np.ndarra
     return np.concatenate(parts, axis=1)
 
 
+def stages(house: House, network: Source, images: Shown, image: int, seed: int) -> tuple[Answer, dict[str, Any]]:
+    """One step of a published network with its head on one image, taken apart (`lab.stages.published`)."""
+    _there(images, image)
+    if network.run is not None:
+        raise RunError("a run's own steps are asked for by their run; this is for published networks.")
+    return _computed(house, network, images, "stages", image=image, seed=seed)
+
+
 def heads(
     house: House, network: Source, images: Shown, image: int, size: int, layer: int | None
 ) -> tuple[Answer, dict[str, Any]]:

@@ -36,7 +36,7 @@ class LabelledImages:
 
 def read_images(source: Source, count: int, size: int, seed: int = 0) -> LabelledImages:
     """Up to `count` images drawn without repetition, shorter side resized to `size`, centre cropped; broken ones left out."""
-    order = torch.randperm(len(source), generator=generator(seed, "evaluation", source.name)).tolist()
+    order = drawn(source, seed)
     images: list[np.ndarray] = []
     labels: list[int] = []
     masks: list[np.ndarray] = []
@@ -48,12 +48,12 @@ def read_images(source: Source, count: int, size: int, seed: int = 0) -> Labelle
             sample = source.read(index)
         except ImageError:
             continue
-        images.append(_square(sample.image, size, Image.Resampling.BICUBIC))
+        images.append(square(sample.image, size, Image.Resampling.BICUBIC))
         labels.append(sample.label)
         if sample.mask is not None:
-            masks.append(_square(sample.mask.astype(np.uint8) * 255, size, Image.Resampling.NEAREST) > 127)
+            masks.append(square(sample.mask.astype(np.uint8) * 255, size, Image.Resampling.NEAREST) > 127)
         if sample.parts is not None:
-            parts.append(_square(sample.parts, size, Image.Resampling.NEAREST))
+            parts.append(square(sample.parts, size, Image.Resampling.NEAREST))
     stacked = (
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else torch.empty(0, 3, size, size)
     )
@@ -62,7 +62,12 @@ def read_images(source: Source, count: int, size: int, seed: int = 0) -> Labelle
     return LabelledImages(stacked.to(torch.uint8), torch.tensor(labels, dtype=torch.int64), every_mask, every_part)
 
 
-def _square(pixels: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
+def drawn(source: Source, seed: int = 0) -> list[int]:
+    """All images of a source in the order in which `read_images` takes them."""
+    return list(torch.randperm(len(source), generator=generator(seed, "evaluation", source.name)).tolist())
+
+
+def square(pixels: np.ndarray, size: int, resampling: Image.Resampling) -> np.ndarray:
     height, width = pixels.shape[:2]
     side = min(height, width)
     top, left = (height - side) // 2, (width - side) // 2

@@ -3,36 +3,36 @@
   "page": "embedding",
   "place": 10,
   "title": "Images as points",
-  "shows": "Every point is an image (or a patch); near points are alike to the network. Axes have no unit and no meaning of their own: only nearness counts.",
+  "shows": "Every point is an image (or a patch); near points are alike to the network chosen above. Axes have no unit and no meaning of their own: only nearness counts.",
   "look": "Scrub the clock: a cloud falls apart into groups that nobody named. Draw a line around a group (shift and drag) to see what it holds; click a point for its neighbours, or search with an image of yours.",
-  "needs": "probes; for more images a checkpoint and the run's data set",
+  "needs": "probes; for more images, or a folder of them, a checkpoint or a published network",
   "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0", "run/{run}/crowd/{step}/loss?count=0", "run/{run}/crowd/{step}/vectors?count=0&tokens={tokens:cls|patches}", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens={tokens:cls|patches}&method=pca", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens=cls&method={method:umap|tsne}"]
 }
 */
 // PCA, UMAP and t-SNE of what the network says of images, aligned through training, with neighbours and galleries.
 
 import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
-import { COUNTS, GROUPS, OTHER, byGroup, byValue, counted, doing, patient } from "./crowd.js";
+import { GROUPS, OTHER, anchorOf, byGroup, byValue, counted, gathering, howMany, patience, patient } from "./crowd.js";
 import { RAMP_CSS } from "./maps.js";
 import { nearestRows } from "./points.js";
 import { retrieval } from "./retrieval.js";
 import { scatter } from "./scatter.js";
+import { keepSight, nameOf } from "./sight.js";
 import { drawOutline, drawPicture, picture, tile } from "./tiles.js";
 
 const NEIGHBOURS = 12;
 const GALLERY = 60;
+const SAMPLED = 3000; // points up to which 1500 are asked for their neighbours
 const NAMED = 8; // prototypes that have a colour of their own
 const METHODS = { pca: "PCA", umap: "UMAP", tsne: "t-SNE" };
 
 export function mount(element, host) {
-  host.keep({ layout: "pca", points: "cls", crowd: 0, colour: "label", spot: -1 });
-  const select = h("select", { "aria-label": "Images", onchange: () => host.set({ crowd: Number(select.value), spot: -1 }) },
-    Object.entries(COUNTS).map(([value, text]) => h("option", { value }, text)));
+  keepSight(host).keep({ layout: "pca", points: "cls", crowd: 0, colour: "label", spot: -1 });
   const body = card(element, {
     ...host.about,
     controls: [choice("Layout", METHODS, host.get("layout"), (layout) => host.set({ layout })),
       choice("Points", { cls: "images", patches: "patches" }, host.get("points"), (points) => host.set({ points, spot: -1 })),
-      h("label", { class: "labelled" }, "images ", select)],
+      howMany(host)],
   });
   const lasso = toggle("lasso", false, (on) => { plot.state.lassoing = on; }, "Draw a line around points (or hold shift)");
   const small = toggle("thumbnails", false, (on) => { plot.state.thumbnails = on; plot.draw(); }, "Pictures instead of dots where there is room; always when enlarged");
@@ -41,82 +41,85 @@ export function mount(element, host) {
   const colours = choice("Coloured by", { label: "label", prototype: "prototype", entropy: "entropy", loss: "loss", neighbours: "neighbours" }, host.get("colour"), (colour) => host.set({ colour }));
   const plot = scatter({ hover: pointed, pick: (p) => host.set({ spot: p ?? -1 }), lasso: (mask) => { enclosed = mask; gallery(); } },
     "Points; arrow keys go from point to point, Enter chooses one, plus and minus enlarge");
-  const status = h("p", { class: "hint embedding-status", role: "status" }), legend = h("div", { class: "legend embedding-legend" });
+  const status = patience(() => load()), legend = h("div", { class: "legend embedding-legend" });
   const side = h("div", { class: "embedding-side", "aria-live": "polite" }), about = h("p", { class: "hint" });
   const search = retrieval(host, () => gallery());
   plot.canvas.addEventListener("dragover", (event) => { if (!host.recorded) event.preventDefault(); });
-  plot.canvas.addEventListener("drop", (event) => { event.preventDefault(); search.hand([...event.dataTransfer.files]); });
+  plot.canvas.addEventListener("drop", (event) => { event.preventDefault(); event.stopPropagation(); search.hand([...event.dataTransfer.files]); });
   body.append(h("div", { class: "controls under" }, h("span", { class: "labelled" }, "colour ", colours), lasso, small, search.element, h("span", { class: "scale" }, zooms)),
-    h("div", { class: "embedding-row" }, h("div", { class: "embedding-plot" }, plot.canvas, legend, status, about), side));
+    h("div", { class: "embedding-row" }, h("div", { class: "embedding-plot" }, plot.canvas, legend, status.element, about), side));
   const ask = patient(host);
-  let asked = 0, shown = null, enclosed = null, anchor = { key: "", step: null };
-  host.on(["stop", "run", "layout", "points", "crowd"], load);
+  let asked = 0, shown = null, enclosed = null, anchor = { key: "", at: null }, waits = false;
+  host.on(["stop", "run", "overlay", "layout", "points", "crowd", "source", "images", "size"], () => { status.anew(); load(); });
+  host.on("page", () => { if (waits) load(); }); // what was not waited for goes on
   host.on("colour", () => { paint(); priced(); });
   host.on("spot", gallery);
   host.on("data", () => { if (!shown) load(); });
   load();
 
   async function load() {
-    const track = host.run(), stop = host.stop(), run = host.get("run");
-    select.value = String(host.get("crowd"));
-    if (!track || stop === null) { status.textContent = track ? "The first points come with the first probes." : ""; return; }
-    const now = ++asked, current = () => now === asked && host.shown();
-    const count = host.get("crowd"), tokens = host.get("points"), method = host.get("layout");
-    const of = `${run} ${count} ${tokens}`;
-    if (anchor.key !== of) anchor = { key: of, step: host.stops().at(-1) };
-    const tell = (sentence, share) => { if (now === asked) status.textContent = doing(sentence, share); };
-    const path = (what, query = "") => `run/${run}/crowd/${what}?count=${count}${query}`;
-    const layout = (which) => path(`${stop}/layout`, `&anchor=${anchor.step}&tokens=${tokens}&method=${which}`);
+    const track = host.run(), found = gathering(host), { own, count } = found;
+    if (found.problem !== null || (own && !track)) { status.say(found.problem ?? ""); return; }
+    const now = ++asked, current = () => now === asked && host.shown() && !status.stopped;
+    const tokens = host.get("points"), method = host.get("layout"), of = `${found.of} ${tokens}`, stop = host.stop();
+    if (anchor.key !== of) anchor = { key: of, at: anchorOf(host, found) };
+    const tell = (sentence, share, left) => { if (now === asked) status.tell(sentence, share, left); };
+    const { path } = found, layout = (which) => path("layout", `&anchor=${encodeURIComponent(anchor.at)}&tokens=${tokens}&method=${which}`);
+    waits = true;
     try {
       const pictures = await ask(path("pictures"), current, tell);
-      const answers = pictures && await ask(path(`${stop}/answers`), current, tell);
+      const answers = pictures && await ask(path("answers"), current, tell);
       const first = answers && await ask(layout("pca"), current, tell);
       if (!first || now !== asked) return;
-      const base = { path, of, run, stop, count, tokens, pictures, answers, classes: track.head.classes ?? [], vectors: null, key: `${of} ${stop}` };
+      const classes = found.kind === "folder" ? pictures.said.classes : track?.head.classes ?? [];
+      const base = { ...found, of, stop, count, tokens, pictures, answers, classes, vectors: null, key: `${of} ${found.source}` };
       const quick = method === "pca" || !(shown?.of === of && shown.method === method);
       if (quick) show({ ...base, method: "pca", layout: first });
-      ask(path(`${stop}/vectors`, `&tokens=${tokens}`), current).then((rows) => {
+      ask(path("vectors", `&tokens=${tokens}`), current).then((rows) => {
         if (!rows || now !== asked) return;
         base.vectors = shown.vectors = rows.tensors;
         gallery();
         if (host.get("colour") === "neighbours") paint();
       }, (error) => console.warn(error.message));
       if (method !== "pca") {
-        const found = await ask(layout(method), current, tell);
-        if (!found || now !== asked) return;
-        show({ ...base, method, layout: found });
+        const placed = await ask(layout(method), current, tell);
+        if (!placed || now !== asked) return;
+        show({ ...base, method, layout: placed });
       }
-      status.textContent = "";
+      waits = false;
+      status.say("");
       priced();
-      ahead(path, tokens, method);
+      ahead(found, tokens, method);
     } catch (error) {
       if (now !== asked) return;
-      status.textContent = error.message;
+      waits = false;
+      status.say(error.message);
     }
   }
 
   /** Each image's own loss is computed when it is asked for. */
   async function priced() {
     const of = shown;
-    if (!of || of.loss || host.get("colour") !== "loss") return;
+    if (!of?.own || of.loss || host.get("colour") !== "loss") return;
     try {
-      const found = await ask(of.path(`${of.stop}/loss`), () => shown === of && host.get("colour") === "loss" && host.shown(), (sentence, share) => { if (shown === of) status.textContent = doing(sentence, share); });
+      const found = await ask(of.path("loss"), () => shown === of && host.get("colour") === "loss" && host.shown(), (sentence, share, left) => { if (shown === of) status.tell(sentence, share, left); });
       if (!found || shown !== of) return;
       of.loss = { values: found.tensors.loss.data, said: found.said };
-      status.textContent = "";
+      status.say("");
       paint();
     } catch (error) {
-      if (shown === of) status.textContent = error.message;
+      if (shown === of) status.say(error.message);
     }
   }
 
   /** Neighbouring checkpoints of the probe images are quick: fetch them before they are asked for. */
-  function ahead(path, tokens, method) {
-    if (host.get("crowd") !== 0 || method !== "pca") return;
+  function ahead({ own, kind }, tokens, method) {
+    if (!own || kind !== "probe" || method !== "pca") return;
+    const run = host.get("run");
     const stops = host.stops(), at = stops.indexOf(host.stop());
     for (const stop of [stops[at + 1], stops[at - 1]]) {
       if (stop === undefined) continue;
-      for (const what of [path(`${stop}/answers`), path(`${stop}/layout`, `&anchor=${anchor.step}&tokens=${tokens}&method=pca`)]) ask(what, () => false).catch(() => {});
+      for (const what of ["answers?count=0", `layout?count=0&anchor=${anchor.at}&tokens=${tokens}&method=pca`].map((end) => `run/${run}/crowd/${stop}/${end}`)) ask(what, () => false).catch(() => {});
     }
   }
 
@@ -127,8 +130,9 @@ export function mount(element, host) {
     plot.state.thumbnail = thumbnail;
     plot.show({ xy: next.layout.tensors.xy.data, rgb: colouring() }, { keep });
     plot.state.picked = host.get("spot") >= 0 && host.get("spot") < count() ? host.get("spot") : null;
-    const said = next.answers.said, at = said.step === next.stop ? "" : ` The last checkpoint before step ${number(next.stop)} is ${number(said.step)}: that one is shown.`;
-    const words = `${count()} points, ${METHODS[next.method]}${next.method === "pca" && host.get("layout") !== "pca" ? " until the rest is ready" : ""}, turned to match step ${number(next.layout.said.anchor)}.${at}`;
+    const said = next.answers.said, to = next.layout.said.anchor, fixed = said.step === null || host.get("source") === "first" || host.get("source") === "overlay";
+    const at = fixed || said.step === next.stop ? "" : ` The last checkpoint before step ${number(next.stop)} is ${number(said.step)}: that one is shown.`;
+    const words = `${number(count())} points${next.own ? "" : ` through ${nameOf(host)}`}, ${METHODS[next.method]}${next.method === "pca" && host.get("layout") !== "pca" ? " until the rest is ready" : ""}${to === null ? "" : `, turned to match step ${number(to)}`}.${at}`;
     if (about.textContent !== words) about.textContent = words;
     legendOf();
     gallery();
@@ -158,7 +162,8 @@ export function mount(element, host) {
 
   /** Of every point: its image's value; of patches its own where there is one. */
   function values(kind) {
-    const { answers, tokens, layout } = shown, images = layout.tensors.image.data, K = answers.tensors.top.shape[1];
+    const { answers, tokens, layout } = shown, images = layout.tensors.image.data, K = answers.tensors.top?.shape[1];
+    if (!K && (kind === "entropy" || kind === "prototype")) return (kind === "entropy" ? Float32Array : Int32Array).from(images, () => (kind === "entropy" ? NaN : -1));
     if (kind === "entropy") return Float32Array.from(images, (i) => answers.tensors.entropy.data[i]);
     if (kind === "loss") return Float32Array.from(images, (i) => shown.loss?.values[i] ?? NaN);
     if (kind === "prototype") {
@@ -188,8 +193,9 @@ export function mount(element, host) {
   /** The share of each point's ten nearest neighbours that have its label. */
   function agreements() {
     if (!shown.vectors) return new Float32Array(count());
+    const every = Math.ceil(Math.max(count(), count() ** 2 / SAMPLED) / 1500); // of many points some, of very many fewer
     shown.agreement ??= Float32Array.from({ length: count() }, (_, p) => {
-      if (count() > 1500 && p % Math.ceil(count() / 1500)) return NaN;
+      if (p % every) return NaN;
       const near = nearestRows(shown.vectors.rows.data, shown.vectors.scale.data, shown.vectors.rows.shape[1], p, 10);
       return near.filter(({ index }) => labelOf(index) === labelOf(p)).length / Math.max(near.length, 1);
     });
@@ -206,6 +212,8 @@ export function mount(element, host) {
     const kind = host.get("colour"), swatch = (rgb) => h("i", { class: "dot", style: `--c:rgb(${rgb.join()})` });
     const ramp = (from, to) => [h("span", { class: "scale" }, from, h("i", { style: `background:${RAMP_CSS.cividis}` }), to)];
     refill(legend, `${kind} ${shown.key} ${shown.named} ${Boolean(shown.loss)}`, () => {
+      if (!shown.answers.tensors.top && (kind === "entropy" || kind === "prototype")) return [h("span", {}, `No ${kind} to colour by: ${shown.answers.said.why}.`)];
+      if (kind === "loss" && !shown.own) return [h("span", {}, "An image's own loss is known of a run's teacher over the run's own images: choose those above.")];
       if (kind === "entropy") return ramp("entropy of the answer: 0", `ln K = ${number(Math.log(shown.answers.said.prototypes ?? 2))} nats`);
       if (kind === "loss") return shown.loss ? [...ramp(`own loss: ${number(bounds()[0])}`, `${number(bounds()[1])} nats`), h("span", {}, `step ${number(shown.loss.said.step)}${shown.loss.said.student ? "" : "; the teacher stands in for the student, which was not kept"}`)] : [h("span", {}, "each image's own loss is being computed …")];
       if (kind === "neighbours") return ramp("neighbours of the same label: none of 10", "all");
@@ -222,7 +230,7 @@ export function mount(element, host) {
     plot.canvas.title = describe(p);
   }
 
-  const describe = (p) => `image ${imageOf(p) + 1}, ${nameOf(p)}, prototype ${values("prototype")[p]}, entropy ${number(shown.answers.tensors.entropy.data[imageOf(p)], 3)} nats${shown.loss ? `, loss ${number(shown.loss.values[imageOf(p)])} nats` : ""}`;
+  const describe = (p) => `image ${imageOf(p) + 1}, ${nameOf(p)}, ${shown.answers.tensors.top ? `prototype ${values("prototype")[p]}, entropy ${number(shown.answers.tensors.entropy.data[imageOf(p)], 3)} nats` : "no prototypes"}${shown.loss ? `, loss ${number(shown.loss.values[imageOf(p)])} nats` : ""}`;
 
   function gallery() {
     if (!shown) return;
@@ -232,7 +240,7 @@ export function mount(element, host) {
     const chosen = enclosed ? [...enclosed.keys()].filter((p) => enclosed[p]) : [];
     const near = plot.state.picked !== null && shown.vectors ? nearestRows(shown.vectors.rows.data, shown.vectors.scale.data, shown.vectors.rows.shape[1], spot, NEIGHBOURS) : [];
     near.forEach(({ index }) => plot.state.marks.set(index, "#f0b13c"));
-    search.look(shown.run, shown.answers.said.step);
+    search.look(shown.own ? `run:${host.get("run")}:${shown.answers.said.step}:teacher` : shown.source);
     const like = shown.vectors && shown.tokens === "cls" ? search.near(shown.vectors, NEIGHBOURS) : [];
     like.forEach(({ index }) => plot.state.marks.set(index, "#56b4e9"));
     plot.draw();

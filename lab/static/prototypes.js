@@ -5,57 +5,66 @@
   "title": "What prototypes fire on",
   "shows": "For each prototype, the images (or patches) whose answer it leads with the greatest share. The teacher's answer is centred and sharpened as in training.",
   "look": "One kind of thing in a row: the prototype stands for it, though no label was used. The same images under two prototypes: duplicates. In a collapse one row takes everything.",
-  "needs": "probes with logits; for more images a checkpoint and the run's data set; a patch head for patches",
+  "needs": "probes with logits; for more images a checkpoint; a published network with its head (a full checkpoint); a patch head for patches",
   "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0"]
 }
 */
 // Galleries of prototypes: the most used, the rarest, and pairs whose directions are nearly one.
 
 import { card, choice, h, number, percent, refill } from "./dom.js";
-import { COUNTS, counted, doing, patient } from "./crowd.js";
+import { counted, gathering, howMany, patience, patient } from "./crowd.js";
+import { keepSight, nameOf } from "./sight.js";
 import { drawOutline, drawPicture, forget, picture, tile } from "./tiles.js";
 
 const ROWS = 12, SHOTS = 9;
 
 export function mount(element, host) {
-  host.keep({ crowd: 0, prototypesOf: "images", prototypesBy: "most", prototype: -1 });
-  const select = h("select", { "aria-label": "Images", onchange: () => host.set({ crowd: Number(select.value), spot: -1 }) },
-    Object.entries(COUNTS).map(([value, text]) => h("option", { value }, text)));
+  keepSight(host).keep({ crowd: 0, prototypesOf: "images", prototypesBy: "most", prototype: -1 });
   const body = card(element, {
     ...host.about,
     controls: [choice("Prototypes", { most: "most used", rare: "rarest", twins: "duplicates" }, host.get("prototypesBy"), (prototypesBy) => host.set({ prototypesBy })),
       choice("Of", { images: "images", patches: "patches" }, host.get("prototypesOf"), (prototypesOf) => host.set({ prototypesOf })),
-      h("label", { class: "labelled" }, "images ", select)],
+      howMany(host)],
   });
-  const status = h("p", { class: "hint embedding-status", role: "status" }), about = h("p", { class: "hint" }), list = h("ol", { class: "prototype-rows" });
-  body.append(about, status, list);
+  const status = patience(() => load()), about = h("p", { class: "hint" }), list = h("ol", { class: "prototype-rows" });
+  body.append(about, status.element, list);
   const ask = patient(host);
-  let asked = 0, shown = null;
-  host.on(["stop", "run", "crowd"], load);
+  let asked = 0, shown = null, waits = false;
+  host.on(["stop", "run", "overlay", "crowd", "source", "images", "size"], () => { status.anew(); load(); });
+  host.on("page", () => { if (waits) load(); });
   host.on(["prototypesOf", "prototypesBy", "prototype"], fill);
   host.on("data", () => { if (!shown) load(); });
   load();
 
   async function load() {
-    const track = host.run(), stop = host.stop(), run = host.get("run"), count = host.get("crowd");
-    select.value = String(count);
-    if (!track || stop === null) { status.textContent = track ? "The first answers come with the first probes." : ""; return; }
-    const now = ++asked, current = () => now === asked && host.shown();
-    const tell = (sentence, share) => { if (now === asked) status.textContent = doing(sentence, share); };
+    const track = host.run(), found = gathering(host);
+    if (found.problem !== null || (found.own && !track)) { empty(); status.say(found.problem ?? ""); return; }
+    const now = ++asked, current = () => now === asked && host.shown() && !status.stopped;
+    const tell = (sentence, share, left) => { if (now === asked) status.tell(sentence, share, left); };
+    waits = true;
     try {
-      const pictures = await ask(`run/${run}/crowd/pictures?count=${count}`, current, tell);
-      const answers = pictures && await ask(`run/${run}/crowd/${stop}/answers?count=${count}`, current, tell);
+      const pictures = await ask(found.path("pictures"), current, tell);
+      const answers = pictures && await ask(found.path("answers"), current, tell);
       if (!answers || now !== asked) return;
-      status.textContent = "";
-      shown = { key: `${run} ${answers.said.step} ${count}`, stop, images: pictures.tensors.images, labels: pictures.tensors.labels.data, classes: track.head.classes ?? [], ...answers.tensors, said: answers.said };
+      waits = false;
+      if (!answers.tensors.top) { empty(); status.say(`${nameOf(host)} names no prototypes: ${answers.said.why}.`); return; }
+      status.say("");
+      const classes = found.kind === "folder" ? pictures.said.classes : track?.head.classes ?? [];
+      shown = { ...found, key: `${found.of} ${answers.said.step}`, stop: host.stop(), images: pictures.tensors.images, labels: pictures.tensors.labels.data, classes, ...answers.tensors, said: answers.said };
       fill();
     } catch (error) {
       if (now !== asked) return;
-      shown = null;
-      forget(list);
-      refill(list, "", () => []);
-      status.textContent = error.message;
+      waits = false;
+      empty();
+      status.say(error.message);
     }
+  }
+
+  function empty() {
+    shown = null;
+    forget(list);
+    refill(list, "", () => []);
+    about.textContent = "";
   }
 
   /** For each prototype that leads somewhere: where, the greatest share first → Map(prototype → [{ image, place, share }]). */
@@ -77,21 +86,21 @@ export function mount(element, host) {
     if (!shown) return;
     const of = host.get("prototypesOf"), by = host.get("prototypesBy");
     const problem = of === "patches" && !shown.patch_top
-      ? host.get("crowd") === 0 ? "Patches of probe images have no stored answers: choose images of the data set, which a worker shows to the checkpoint." : "This run has no patch head: its prototypes answer for images only."
+      ? shown.own && shown.kind === "probe" ? "Patches of probe images have no stored answers: choose images of the data set, which a worker shows to the checkpoint." : "This network has no patch head: its prototypes answer for images only."
       : by === "twins" && (of === "patches" || !shown.twins)
         ? of === "patches" ? "Duplicates are compared for the prototypes of images." : "Duplicates are read off a checkpoint's weights: choose images of the data set." : null;
-    status.textContent = problem ?? "";
+    status.say(problem ?? "");
     if (problem) { forget(list); refill(list, problem, () => []); about.textContent = ""; return; }
     const found = led(), total = of === "patches" ? shown.said.patch_prototypes : shown.said.prototypes;
     const many = of === "patches" ? shown.patch_top.data.length : shown.top.shape[0];
     const order = [...found].sort((a, b) => b[1].length - a[1].length || a[0] - b[0]).map(([prototype]) => prototype);
     const rows = by === "twins" ? twins() : (by === "most" ? order : order.toReversed()).slice(0, ROWS).map((prototype) => ({ prototypes: [prototype] }));
-    const at = shown.said.step === shown.stop ? "" : ` as the last checkpoint before (step ${number(shown.said.step)}) sees them`;
+    const at = !shown.own ? `, as ${nameOf(host)} sees them` : shown.said.step === shown.stop ? "" : ` as the last checkpoint before (step ${number(shown.said.step)}) sees them`;
     about.textContent = `${found.size} of ${total ?? "?"} prototypes lead for some of ${number(many)} ${of}${at}; the others are dead for these. Answers: ${shown.said.centred ? "centred, " : ""}temperature ${number(shown.said.temperature)}.`;
     const key = `${shown.key} ${of} ${by} ${host.get("prototype")}`;
     if (list.dataset.key !== key) forget(list);
     refill(list, key, () => rows.map((row) => oneRow(row, found, many)));
-    if (!rows.length) status.textContent = "No two prototypes are alike by a cosine of 0.5 or more.";
+    if (!rows.length) status.say("No two prototypes are alike by a cosine of 0.5 or more.");
   }
 
   const twins = () => Array.from({ length: Math.min(ROWS, shown.twin_cosine.data.length) }, (_, i) =>
@@ -121,7 +130,7 @@ export function mount(element, host) {
       drawOutline(context, size, mask, [said.rows, said.columns], { width: 2.4 });
     }, { "aria-label": label });
     const small = h("small", {}, percent(share, 0));
-    return host.get("crowd") === 0
+    return shown.own && shown.kind === "probe"
       ? h("button", { type: "button", class: "shot", title: label, onclick: () => host.set({ image, patch: place, pinned: place !== null }) }, canvas, small)
       : h("div", { class: "shot", title: label }, canvas, small);
   }

@@ -5,7 +5,7 @@ import { prepared } from "./handed.js";
 import { nearestTo } from "./points.js";
 import { drawPicture, picture, tile } from "./tiles.js";
 
-/** `changed()` is called when there is something new to show.  `look(run, step)` when the checkpoint may have changed,
+/** `changed()` is called when there is something new to show.  `look(source)` when the network may have changed,
     `near(vectors, count)` → [{ index, cosine }] of the points nearest to the image, `shown()` what stands beside them. */
 export function retrieval(host, changed) {
   const file = h("input", { type: "file", accept: "image/*", hidden: true, onchange: () => { if (file.files.length) hand([...file.files]); file.value = ""; } });
@@ -26,13 +26,13 @@ export function retrieval(host, changed) {
     } catch (error) { said.textContent = error.message; }
   }
 
-  async function look(run, step) {
-    const key = `${set} ${run} ${step}`;
+  async function look(source) {
+    const key = `${set} ${source}`;
     if (!set || key === last) return;
     last = key;
     const now = ++asked, images = encodeURIComponent(`set:${set}`);
     try {
-      const [features, pictures] = await Promise.all([host.kept(`sight/features?source=${encodeURIComponent(`run:${run}:${step}:teacher`)}&images=${images}`), host.kept(`sight/images?images=${images}`)]);
+      const [features, pictures] = await Promise.all([host.kept(`sight/features?source=${encodeURIComponent(source)}&images=${images}`), host.kept(`sight/images?images=${images}`)]);
       if (now !== asked) return;
       const { cls, cls_scale: scale } = features.tensors;
       found = { row: Float32Array.from(cls.data.subarray(0, cls.shape[1]), (v) => v * scale.data[0]), images: pictures.tensors.images };

@@ -13,7 +13,8 @@ import { h, offer } from "./dom.js";
 import { hasCamera, photographed, prepared } from "./handed.js";
 import { keepSight } from "./sight.js";
 
-const PAGES = ["attention", "patches", "gram", "compare"];
+const PAGES = ["objective", "attention", "patches", "gram", "prototypes", "embedding", "compare"];
+const ALONE = ["objective", "prototypes", "embedding"]; // pages on which no second network stands beside the first
 const FRAME = 125; // milliseconds that a frame of a video stays, as long as it stood in the film
 const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
 
@@ -72,6 +73,7 @@ export function mount(element, host) {
 
   function fill() {
     element.hidden = !here();
+    against.parentElement.hidden = ALONE.includes(host.get("page"));
     const live = Boolean(host.run()), over = host.overlay()?.head.name;
     const run = live ? [["", "this run's teacher"], ...(offered.students === false ? [] : [["student", "this run's student"]]), ["first", "this run, first checkpoint"], ...(over ? [["overlay", `overlaid: ${over}`]] : [])] : [["", "a run's teacher"]];
     const models = offered.models.map((name) => [`model:${name}`, name.replace(/^random:/, "untrained ")]);

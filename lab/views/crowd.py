@@ -115,17 +115,18 @@ def layout(
         if isinstance(theirs, Waiting):
             return reply(theirs, "")
         return Reply(
-            lambda: packed(_points(_principal(seen, theirs, tokens), seen, tokens), step=at, anchor=to),
+            lambda: packed(points(_principal(seen, theirs, tokens), seen, tokens), step=at, anchor=to),
             f"{_key(found, at, count)} {_key(found, to, count)} {tokens}",
         )
-    stops = crowd.thinned(found.probes if count == 0 else found.checkpoints, (at, to))
+    most = 12 if count <= crowd.MOST_LOSSES else 2  # of very many images, no checkpoint between is laid out
+    stops = crowd.thinned(found.probes if count == 0 else found.checkpoints, (at, to), most)
     if to not in stops:
         raise RunError(f"there is no stop {to} to begin from. Stops: {', '.join(map(str, stops))}.")
     entry, question = crowd.layout_question(found, crowd.chain(stops, to, at), count, tokens, method)
     placed = background(house).get(entry, question)
     if isinstance(placed, Waiting):
         return reply(placed, "")
-    return reply(_points(placed["xy"], seen, tokens), str(entry), step=at, anchor=to)
+    return reply(points(placed["xy"], seen, tokens), str(entry), step=at, anchor=to)
 
 
 def _principal(seen: crowd.Seen, theirs: crowd.Seen, tokens: Tokens) -> np.ndarray:
@@ -133,7 +134,7 @@ def _principal(seen: crowd.Seen, theirs: crowd.Seen, tokens: Tokens) -> np.ndarr
     return plane.align(ours, reference) if ours.shape == reference.shape else ours
 
 
-def _points(xy: np.ndarray, seen: crowd.Seen, tokens: Tokens) -> crowd.Seen:
+def points(xy: np.ndarray, seen: crowd.Seen, tokens: Tokens) -> crowd.Seen:
     images, each = seen["places"].shape if tokens == "patches" else (len(seen["cls"]), 1)
     found = {"xy": xy.astype(np.float32), "image": np.repeat(np.arange(images, dtype=np.int32), each)}
     return found | ({"place": seen["places"].reshape(-1), "grid": seen["grid"]} if tokens == "patches" else {})

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dino_core.errors import RunError
+from lab import sight
 from lab.answers import House, Reply, answers, stamp
-from lab.stages import stages
+from lab.stages import LARGEST_SEED, stages
+from lab.views.sight import sent
 
 
 @answers("run/{run}/stages/{step}")
@@ -12,3 +15,14 @@ def one_step(house: House, run: str, step: int, image: int = 0, seed: int = 0) -
     found = house.shelf.run(run)
     file = found.checkpoint_folder(step) / "teacher.safetensors"
     return Reply(lambda: stages(house.worker, found, step, image, seed), f"{run} {stamp(file)} {image} {seed}")
+
+
+@answers("stages")
+def published_step(house: House, source: str, images: str, image: int = 0, seed: int = 0) -> Reply:
+    """The same for a published network whose file holds its head, and for any image."""
+    if not 0 <= seed <= LARGEST_SEED:
+        raise RunError(f"the seed is {seed}; expected 0 to {LARGEST_SEED}.")
+    network, found = sight.source(house, source), sight.shown(house, images)
+    return Reply(
+        lambda: sent(*sight.stages(house, network, found, image, seed)), f"{network.stamp} {found.key} {image} {seed}"
+    )

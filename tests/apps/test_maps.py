@@ -6,16 +6,20 @@ import json
 import shutil
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
+from safetensors.numpy import load
 
 from lab.analysis import gram, layout, similarity
 from lab.run import Run
 from tests.apps.growing import GRID, Growing
 from tests.apps.served import serving
 from tests.apps.test_browser import GOLDEN, Lab, Watched, browser
+from tests.core.test_published_head import full_checkpoint
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -34,10 +38,21 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         growing.log(5)
     growing.writer.event("phase", 0, name="pretraining", index=0, steps=100, changed={})
     growing.writer.event("phase", 50, name="gram", index=1, steps=900, changed={"gram.weight": [0, 2]})
-    with serving(root / "runs", root / "cache") as (address, _):
+    photographs(root / "photos")
+    models = ("--models", str(full_checkpoint(root / "full.pth")), "random:vit_tiny_patch16_224")
+    with serving(root / "runs", root / "cache", *models, "--images", str(root / "photos")) as (address, _):
         runs = json.load(urllib.request.urlopen(f"{address}/api/runs"))["runs"]
         yield Lab(address, growing, {run["name"]: run["id"] for run in runs})
     growing.writer.close()
+
+
+def photographs(folder: Path) -> None:
+    """Two classes of seven noisy pictures."""
+    random = np.random.default_rng(0)
+    for name in ("fish", "tree"):
+        (folder / name).mkdir(parents=True)
+        for i in range(7):
+            Image.fromarray(random.integers(0, 255, (40, 48, 3)).astype(np.uint8)).save(folder / name / f"{i}.png")
 
 
 @pytest.fixture(scope="module")
@@ -273,9 +288,40 @@ def test_prototypes_show_their_images_and_an_answer_goes_through_training(watche
     assert born == history["born"][1:]
 
 
+def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab: Lab) -> None:
+    page = opened(watched, "embedding", run="run_v1", source="model:full", images="folder:0", size=32)
+    card = page.locator("[data-view=embedding]")
+    card.get_by_text("through full, PCA.").wait_for()
+    source = f"{lab.address}/api/gathered/answers?source=model:full&images=folder:0&count=300&size=32"
+    tensors = load(urllib.request.urlopen(source).read())
+    assert "14 points" in card.inner_text()
+    page.locator("[data-view=embedding] canvas").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    watched.wait("document.querySelector('[data-view=embedding] .embedding-side').innerText.includes('chosen')")
+    spot = int(page.evaluate("new URLSearchParams(location.search).get('spot')"))
+    assert f"prototype {tensors['top'][spot, 0]}, entropy" in card.inner_text()
+    card.get_by_text("loss", exact=True).click()
+    card.get_by_text("An image's own loss is known of a run's teacher").wait_for()
+    page = opened(watched, "prototypes", run="run_v1", source="model:full", images="folder:0", size=32)
+    page.locator("[data-view=prototypes] .prototype-row .shot").first.wait_for()
+    most = np.bincount(tensors["top"][:, 0]).max()
+    assert f"first for {most} (" in page.locator("[data-view=prototypes] .prototype-name").first.inner_text()
+    page.locator("[data-view=sources]").get_by_label("Network").select_option("model:random:vit_tiny_patch16_224")
+    page.get_by_text("untrained vit_tiny_patch16_224 names no prototypes: ").wait_for()
+    assert page.locator("[data-view=prototypes] .prototype-row").count() == 0
+    page = opened(watched, "objective", run="run_v1", source="model:full", images="folder:0", stage=7)
+    page.get_by_text("The networks and heads of full").wait_for()
+    page.locator("[data-view=objective] [data-cell='loss.l.0']").wait_for()
+    page.locator("[data-view=sources]").get_by_label("Network").select_option("model:random:vit_tiny_patch16_224")
+    page.get_by_text("is a backbone alone, which has no prototypes").wait_for()
+
+
 def test_images_of_the_data_set_come_from_a_worker_which_says_how_far_it_is(watched: Watched) -> None:
-    page = watched.page
+    page = opened(watched, "prototypes", run="run_v1")
+    page.locator("[data-view=prototypes] .prototype-row").first.wait_for()
     page.locator("[data-view=prototypes] select").select_option("300")
+    assert "images=data" in page.url, "the bar above says so too"
     watched.wait("document.querySelector('[data-view=prototypes] .embedding-status').textContent.includes('%')")
     watched.wait(
         "document.querySelector('[data-view=prototypes]').innerText.includes('of 64 images')", 120_000
