@@ -10,7 +10,12 @@ const KEPT = 48; // answers kept for scrubbing
 /** Ask until it is there.  `ask(path, current, tell)` → { tensors, said } or JSON, null once `current()` is false;
     `tell(sentence, share, left)` hears how far it is, and how many seconds are left once that can be told. */
 export function patient(host) {
-  const answers = new Map();
+  const answers = new Map(), open = new Map();
+  /** Several who ask the same at the same time ask once. */
+  function once(path) {
+    if (!open.has(path)) open.set(path, host.ask(path).finally(() => open.delete(path)));
+    return open.get(path);
+  }
   /** The checkpoint of a step comes a little after its pictures; what was answered before is another answer. */
   const whole = (path) => `${path} ${host.run()?.head.checkpoints.findLast((step) => step <= Number(/crowd\/(\d+)\//.exec(path)?.[1]))}`;
   return async function ask(path, current, tell) {
@@ -23,7 +28,7 @@ export function patient(host) {
     }
     let begun = null;
     for (;;) {
-      const answer = await host.ask(path);
+      const answer = await once(path);
       if (!answer?.waiting) {
         answers.set(name, answer);
         if (answers.size > KEPT) answers.delete(answers.keys().next().value);

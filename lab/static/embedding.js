@@ -17,7 +17,7 @@ import { RAMP_CSS } from "./maps.js";
 import { nearestRows } from "./points.js";
 import { retrieval } from "./retrieval.js";
 import { scatter } from "./scatter.js";
-import { keepSight, nameOf } from "./sight.js";
+import { keepSight, nameOf as networkName } from "./sight.js";
 import { drawOutline, drawPicture, picture, tile } from "./tiles.js";
 
 const NEIGHBOURS = 12;
@@ -132,7 +132,7 @@ export function mount(element, host) {
     plot.state.picked = host.get("spot") >= 0 && host.get("spot") < count() ? host.get("spot") : null;
     const said = next.answers.said, to = next.layout.said.anchor, fixed = said.step === null || host.get("source") === "first" || host.get("source") === "overlay";
     const at = fixed || said.step === next.stop ? "" : ` The last checkpoint before step ${number(next.stop)} is ${number(said.step)}: that one is shown.`;
-    const words = `${number(count())} points${next.own ? "" : ` through ${nameOf(host)}`}, ${METHODS[next.method]}${next.method === "pca" && host.get("layout") !== "pca" ? " until the rest is ready" : ""}${to === null ? "" : `, turned to match step ${number(to)}`}.${at}`;
+    const words = `${number(count())} points${next.own ? "" : ` through ${networkName(host)}`}, ${METHODS[next.method]}${next.method === "pca" && host.get("layout") !== "pca" ? " until the rest is ready" : ""}${to === null ? "" : `, turned to match step ${number(to)}`}.${at}`;
     if (about.textContent !== words) about.textContent = words;
     legendOf();
     gallery();

@@ -301,7 +301,7 @@ def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab
     watched.wait("document.querySelector('[data-view=embedding] .embedding-side').innerText.includes('chosen')")
     spot = int(page.evaluate("new URLSearchParams(location.search).get('spot')"))
     assert f"prototype {tensors['top'][spot, 0]}, entropy" in card.inner_text()
-    card.get_by_text("loss", exact=True).click()
+    card.get_by_label("loss").check(force=True)
     card.get_by_text("An image's own loss is known of a run's teacher").wait_for()
     page = opened(watched, "prototypes", run="run_v1", source="model:full", images="folder:0", size=32)
     page.locator("[data-view=prototypes] .prototype-row .shot").first.wait_for()
@@ -315,6 +315,7 @@ def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab
     page.locator("[data-view=objective] [data-cell='loss.l.0']").wait_for()
     page.locator("[data-view=sources]").get_by_label("Network").select_option("model:random:vit_tiny_patch16_224")
     page.get_by_text("is a backbone alone, which has no prototypes").wait_for()
+    watched.errors[:] = [error for error in watched.errors if "404" not in error]  # a network without a head
 
 
 def test_images_of_the_data_set_come_from_a_worker_which_says_how_far_it_is(watched: Watched) -> None:
