@@ -13,6 +13,16 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 from tests.small import small_config
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with long tests come first, so that no worker ends with one of them while the others have nothing left."""
+    weight = {"slow": 2, "browser": 1}
+    heaviest: dict[Path, int] = {}
+    for item in items:
+        marks = [weight.get(mark.name, 0) for mark in item.iter_markers()]
+        heaviest[item.path] = max(heaviest.get(item.path, 0), *marks, 0)
+    items.sort(key=lambda item: -heaviest[item.path])
+
+
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of `small_config`: checkpoints at 0, 1, 2, 4, 8 and 12; tests must not change it."""
