@@ -21,6 +21,7 @@ RUN python -m pip install --constraint constraints.txt ${TORCH_INDEX:+--index-ur
 
 COPY . .
 RUN python -m pip install --constraint constraints.txt --editable ".[lab]" \
+    && python -m compileall -q dino_core lab apps notebooks \
     && useradd --create-home --uid 1000 learner \
     && mkdir /home/learner/runs \
     && chown learner:learner /home/learner/runs

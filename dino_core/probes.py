@@ -16,6 +16,8 @@ from dino_core.model.abreast import abreast
 
 CHUNK = 128
 """Images in one forward, to bound memory."""
+ROOM = 2**26
+"""Weights of attention that may be held at once: a quarter of a gigabyte.  784 patches of 12 heads take 9 images."""
 
 
 def look(
@@ -48,8 +50,10 @@ def tokens_of(
         pixels = normalised(chunk, mean, std, device)
         parts.append(abreast(backbone, backbone, pixels, threads=threads))
         if attend and backbone.has_attention:
-            maps = abreast(backbone, backbone.attention, pixels, threads=threads)
-            attention.append(maps[:, :, 0, 1 + backbone.registers :])
+            first = 1 + backbone.registers
+            few = max(1, ROOM // (max(1, backbone.heads) * (first + parts[-1].patches.shape[1]) ** 2))
+            for piece in pixels.split(few):
+                attention.append(abreast(backbone, backbone.attention, piece, threads=threads)[:, :, 0, first:].clone())
     cls, registers, patches = (torch.cat([getattr(p, name) for p in parts]) for name in ("cls", "registers", "patches"))
     return Tokens(cls, registers, patches, parts[0].grid), torch.cat(attention) if attention else None
 

@@ -3,7 +3,7 @@
 #
 # **Question:** who sees what of an image, and how does one network follow the other?
 #
-# 45 minutes · needs: a little PyTorch · no GPU, no internet · Caron et al. 2021 (arXiv 2104.14294), Sec. 3.1 and Fig. 2; multi-crop: Caron et al. 2020 (arXiv 2006.09882), Sec. 3.2
+# 55 minutes · needs: a little PyTorch · no GPU, no internet · Caron et al. 2021 (arXiv 2104.14294), Sec. 3.1 and Fig. 2; multi-crop: Caron et al. 2020 (arXiv 2006.09882), Sec. 3.2
 #
 # DINO trains a *student* to say about small parts of an image what a *teacher* says about large parts. The teacher is not trained: it is an
 # average of earlier students. This notebook takes one image, cuts it as the training does, sends it through both networks, and does one whole
@@ -36,7 +36,7 @@ torch.set_printoptions(precision=3, sci_mode=False)
 # %% [markdown]
 # ## 1. One image
 #
-# The course trains on *shapes*: scenes drawn by a program, an object made of parts on a plain background, 64 × 64 pixels. No download, no end, and
+# The course trains on *shapes*: scenes drawn by a program, an object made of parts on grey noise, 64 × 64 pixels. No download, no end, and
 # for every image we know what nobody tells the networks: its class and where the object is.
 
 # %%

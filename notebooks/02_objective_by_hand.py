@@ -3,7 +3,7 @@
 #
 # **Question:** what number does DINO make small, exactly?
 #
-# 50 minutes · needs: softmax, entropy · no GPU, no internet · Caron et al. 2021 (arXiv 2104.14294), Sec. 3.1, Eq. 1 to 4 and Algorithm 1
+# 55 minutes · needs: softmax, entropy · no GPU, no internet · Caron et al. 2021 (arXiv 2104.14294), Sec. 3.1, Eq. 1 to 4 and Algorithm 1
 #
 # Everything here is done on matrices of 3 × 4 numbers that you can check with a pocket calculator: first one row, then a loop over all
 # pairs of views, then the library, and the three have to agree.

@@ -3,7 +3,7 @@
 #
 # **Question:** what does a network know about the *parts* of an image, which no label ever named?
 #
-# 55 minutes · needs: dot products, variance · no GPU, no internet · Oquab et al. 2023 (arXiv 2304.07193), Sec. 7.5 and Fig. 1; Siméoni et
+# 60 minutes · needs: dot products, variance · no GPU, no internet · Oquab et al. 2023 (arXiv 2304.07193), Sec. 7.5 and Fig. 1; Siméoni et
 # al. 2025 (arXiv 2508.10104), Sec. 6.1
 #
 # A Vision Transformer ends with one vector for each patch. We compare these vectors by hand, then let three principal components
@@ -32,12 +32,9 @@ run = gallery()
 probe, images = run.probe(), run.probe_images
 patches = probe.patches.astype(np.float32)  # I N D
 rows, columns = probe.grid
-print(
-    f"patches {patches.shape}: {patches.shape[0]} images of {rows} x {columns} patches, {patches.shape[2]} features each"
-)
-print(
-    f"images  {images.images.shape}, so a patch covers {images.images.shape[-1] // columns} x {images.images.shape[-1] // columns} pixels"
-)
+side = images.images.shape[-1] // columns  # pixels
+print(f"patches {patches.shape}: {len(patches)} images of {rows} x {columns} patches")
+print(f"images  {images.images.shape}, so a patch covers {side} x {side} pixels")
 
 # %% [markdown]
 # ## 2. Alike: the cosine
@@ -68,8 +65,9 @@ for i in range(patches.shape[0]):
         loop[i, n] = query @ x / (np.linalg.norm(query) * np.linalg.norm(x))
 library = similarity.to_patch(patches, PATCH, IMAGE)
 assert np.allclose(loop, library, atol=1e-5)
+itself, rest = library[IMAGE, PATCH], np.delete(library, IMAGE * rows * columns + PATCH)
 print(
-    f"with itself {library[IMAGE, PATCH]:.3f}, with the other patches of all images {np.delete(library, PATCH).mean():.3f} on average"
+    f"with itself {itself:.3f}, with the other patches of all images {rest.mean():.3f} on average"
 )
 
 # %%
@@ -114,10 +112,17 @@ look(
 )
 
 # %%
+tiles = images.images.reshape(16, 3, rows, side, columns, side).mean((3, 5))  # I 3 r c
+colour = tiles.reshape(16, 3, -1).transpose(0, 2, 1)  # I N 3
+near = -np.linalg.norm(colour - colour[IMAGE, PATCH], axis=-1)
+for step in (0, run.probes[-1]):
+    x = similarity.to_patch(run.probe(step).patches.astype(np.float32), PATCH, IMAGE)
+    ranked = np.corrcoef(x.ravel().argsort().argsort(), near.ravel().argsort().argsort())[0, 1]
+    print(f"step {step}: rank correlation of the map with likeness of colour {ranked:.2f}")
 reveal(
     "06.a",
     "those of similar colour",
-    "Random weights keep what goes in: alike in pixels, alike in features. A baseline must therefore always stand beside such maps.",
+    "Random weights keep what goes in: alike in pixels, alike in features. A baseline must always stand beside such maps.",
 )
 
 # %% [markdown]
@@ -182,7 +187,6 @@ reveal(
 # %%
 scores = pca.project(patches, 1, per_image=True)[..., 0]  # I N
 found, above = pca.foreground(scores, probe.grid, per_image=True)
-side = images.masks.shape[-1] // columns  # pixels
 objects = mostly_object(run)  # I N: patches that are mostly object
 drawn, axes = figure(3, 5, width=7.2, height=4.4)
 for column, image in enumerate((0, 2, 3, 5, 9)):
@@ -305,15 +309,10 @@ strongest = sorted(pairs, key=lambda pair: -(one @ other.T)[pair])[:12]
 for i, j in strongest:
     ends = [((n % columns + 0.5) * side, (n // columns + 0.5) * side) for n in (i, j)]
     on_objects = objects[same[0], i] and objects[same[1], j]
-    line = ConnectionPatch(
-        *ends,
-        "data",
-        "data",
-        axesA=axes[0],
-        axesB=axes[1],
-        color="#D55E00" if on_objects else "#0072B2",
+    colour = "#D55E00" if on_objects else "#0072B2"
+    drawn.add_artist(
+        ConnectionPatch(*ends, "data", "data", axesA=axes[0], axesB=axes[1], color=colour)
     )
-    drawn.add_artist(line)
 look(
     drawn,
     "the twelve strongest mutual pairs of two images; orange where both patches are mostly object, blue elsewhere.",
@@ -333,29 +332,10 @@ look(
 #
 # ## Exercises
 #
-# **06.1** (5 minutes) Cosines of all patches to one of them.
+# **06.1** (10 minutes) The share of the variance that each principal component holds, largest first.
 
 
 # %% exercise="06.1"
-def cosines(patches, query):
-    """Patches (N D) and a query (D) -> cosine of each patch with the query (N)."""
-    ### BEGIN SOLUTION
-    lengths = np.linalg.norm(patches, axis=-1) * np.linalg.norm(query)
-    return patches @ query / lengths
-    ### END SOLUTION
-
-
-# %% check="06.1" points=1
-check.cosines(cosines)
-### BEGIN HIDDEN TESTS
-check.cosines(cosines, seed=1)
-### END HIDDEN TESTS
-
-# %% [markdown]
-# **06.2** (10 minutes) The share of the variance that each principal component holds, largest first.
-
-
-# %% exercise="06.2"
 def explained(points):
     """Points (M D), M > D -> shares of the variance along the D principal components (D), largest first; they sum to 1."""
     ### BEGIN SOLUTION
@@ -365,17 +345,17 @@ def explained(points):
     ### END SOLUTION
 
 
-# %% check="06.2" points=2
+# %% check="06.1" points=2
 check.explained(explained)
 ### BEGIN HIDDEN TESTS
 check.explained(explained, seed=1)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **06.3** (10 minutes) Turn a map of scores so that the border is background, and cut it at a threshold.
+# **06.2** (10 minutes) Turn a map of scores so that the border is background, and cut it at a threshold.
 
 
-# %% exercise="06.3"
+# %% exercise="06.2"
 def object_of(scores, threshold):
     """A map of scores (r c) and a threshold -> bool (r c): True where the turned score is above the threshold.
 
@@ -388,17 +368,17 @@ def object_of(scores, threshold):
     ### END SOLUTION
 
 
-# %% check="06.3" points=2
+# %% check="06.2" points=2
 check.object_of(object_of)
 ### BEGIN HIDDEN TESTS
 check.object_of(object_of, seed=1)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **06.4** (10 minutes) Mutual nearest neighbours from a matrix of similarities.
+# **06.3** (10 minutes) Mutual nearest neighbours from a matrix of similarities.
 
 
-# %% exercise="06.4"
+# %% exercise="06.3"
 def mutual(table):
     """Similarities (N M) of the patches of A (rows) to those of B -> list of pairs (row, column) that choose each other, by row."""
     ### BEGIN SOLUTION
@@ -407,17 +387,17 @@ def mutual(table):
     ### END SOLUTION
 
 
-# %% check="06.4" points=2
+# %% check="06.3" points=2
 check.mutual(mutual)
 ### BEGIN HIDDEN TESTS
 check.mutual(mutual, seed=1)
 ### END HIDDEN TESTS
 
 # %% [markdown]
-# **06.5** (5 minutes, in words) A paper shows the three components of two models side by side and says that model A "separates parts better, as its
+# **06.4** (5 minutes, in words) A paper shows the three components of two models side by side and says that model A "separates parts better, as its
 # colours are more vivid". Name two reasons why the colours alone cannot show that, and one measurement that could.
 
-# %% [markdown] written="06.5" points=2
+# %% [markdown] written="06.4" points=2
 # ### BEGIN SOLUTION
 # Colours are scaled by each model's own spread (or whitened), so vividness says how the picture was stretched; and each model has its own basis, fitted
 # to its own patches, so the same colour means different things. Components also hold different shares of the variance in the two models. A measurement:

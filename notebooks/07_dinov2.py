@@ -150,7 +150,7 @@ for _ in range(1500):
     mover.step()
 drawn, axes = figure(1, 2, width=5.6, height=2.9)
 for place, shown, title in zip(axes, (start, angles.detach()), ("before", "after 1500 steps")):
-    place.plot(shown.cos(), shown.sin(), "o", label="class token of one image")
+    place.plot(shown.cos(), shown.sin(), "o")
     place.set(
         title=title,
         aspect="equal",
@@ -159,8 +159,11 @@ for place, shown, title in zip(axes, (start, angles.detach()), ("before", "after
         xlabel="feature 1",
         ylabel="feature 2",
     )
-axes[1].legend(fontsize=7, loc="center")
-look(drawn, "twenty class tokens on the unit circle, moved by KoLeo alone.", "whether gaps remain.")
+look(
+    drawn,
+    "twenty class tokens on the unit circle (a point each), moved by KoLeo alone.",
+    "whether gaps remain.",
+)
 
 # %%
 gaps = torch.sort(angles.detach() % (2 * torch.pi)).values.diff()

@@ -3,7 +3,7 @@
 #
 # **Question:** why can patch features become worse while the network becomes better, and how are they held?
 #
-# 50 minutes · needs: the cosine of two patches (06) · no GPU, no internet · Siméoni et al. 2025 (arXiv 2508.10104), Sec. 4.1 to 4.3
+# 55 minutes · needs: the cosine of two patches (06) · no GPU, no internet · Siméoni et al. 2025 (arXiv 2508.10104), Sec. 4.1 to 4.3
 #
 # We compute Gram matrices by hand, find a decline in a real (small) run, hold patches still with DINOv3's loss, and cause, prevent and
 # repair the decay in a toy of 196 patches.
@@ -209,7 +209,7 @@ def toy(steps, weight, begin=0, rate=0.004):
 # %%
 predict(
     "08.c",
-    "The anchor is switched on in the middle, when half of the contrast is lost. What will happen?",
+    "The anchor is switched on in the middle, when two thirds of the contrast are lost. What will happen?",
     ["nothing, what is lost is lost", "the decay stops there", "the contrast comes back"],
 )
 
@@ -266,12 +266,12 @@ print(fine, coarse, sep="\n")
 assert coarse[0, 0] == (0 + 1 + 4 + 5) / 4
 
 # %% [markdown]
-# With the command line, on your own run: a fork whose second half holds the matrix of step 1000 (the recipe `tiny_dinov3_gram` does it as
-# its second phase):
+# On the command line: the recipe `tiny_dinov3_gram` trains a first phase without an anchor, a second that holds the matrix of an earlier
+# checkpoint, and a third at larger crops.
 #
 # ```
 # dino-lab train tiny_dinov3_gram
-# dino-lab train tiny_dinov3_gram --help     # gram.weight, gram.anchor, gram.refresh, gram.size, gram.negatives
+# dino-lab train tiny_dinov3_gram --help     # gram.weight, gram.anchor, gram.size, gram.refresh-every, gram.negatives
 # ```
 #
 # ## What was learnt

@@ -1,13 +1,13 @@
 # %% [markdown]
-# # 10 Measuring: neighbours, probes, rank, and honest comparisons
+# # 10 Measuring: neighbours, probes, rank, likeness, and honest comparisons
 #
 # **Question:** how do you find out whether a network without labels has learnt anything, and whether it is better than another?
 #
-# 55 minutes · needs: cosine, softmax, standard deviation · no GPU, no internet · Caron et al. 2021 (arXiv 2104.14294), Sec. 4.1; Garrido
-# et al. 2023 (RankMe, arXiv 2210.02885), Sec. 3
+# 60 minutes · needs: cosine, softmax, standard deviation · no GPU, no internet · Caron et al. 2021 (arXiv 2104.14294), Sec. 4.1; Garrido
+# et al. 2023 (RankMe, arXiv 2210.02885), Sec. 3; Kornblith et al. 2019 (CKA, arXiv 1905.00414), Sec. 2 and 3
 #
 # A loss says how well a student copies a teacher. It does not say whether the teacher is worth copying. We build the three usual
-# measurements by hand, put baselines beside them, and see how far a difference can be trusted.
+# measurements by hand, put baselines beside them, compare networks with each other, and see how far a difference can be trusted.
 
 # %%
 import numpy as np
@@ -17,6 +17,7 @@ from dino_core.data.sources import open_source
 from dino_core.evaluation import knn
 from dino_core.evaluation.images import normalised, read_images
 from dino_core.measure.spectrum import rankme
+from lab.analysis import cka
 from notebooks.checks import n10 as check
 from notebooks.course import QUICK, gallery, look, predict, reveal, scaled
 from notebooks.solutions import n10 as solution
@@ -48,7 +49,8 @@ print("votes    ", {label: round(v) for label, v in votes.items()})
 assert max(votes, key=votes.get) == int(knn(known, labels, new, k=3)[0])
 
 # %% [markdown]
-# Label 1 has two of the three neighbours and still has to fight: the nearest one counts the most.
+# Label 1 has two of the three neighbours and loses: the nearest one alone outweighs them. The temperature 0.07 is low, and votes fall
+# off steeply with distance.
 #
 # ## 2. The recorded run, measured
 #
@@ -68,9 +70,9 @@ print(f"always naming the most frequent class: {most:.1%}")
 
 
 # %%
-def features(step, images):
-    """Class tokens (I D) of the teacher of a step."""
-    teacher, data = run.teacher(step), run.config.crops
+def features(step, images, owner=run):
+    """Class tokens (I D) of the teacher of a step (None: the last)."""
+    teacher, data = owner.teacher(step), owner.config.crops
     with torch.inference_mode():
         batches = normalised(images.images, data.mean, data.std, torch.device("cpu")).split(100)
         return torch.cat([teacher(batch).cls for batch in batches])
@@ -217,8 +219,8 @@ reveal(
 )
 
 # %% [markdown]
-# A high rank alone proves nothing: noise has the highest rank of all, and a run may collapse to few *prototypes* while its features keep their
-# rank (notebook 03). It is a smoke detector, not an exam.
+# A high rank alone proves nothing: noise has the highest rank of all, and its neighbours know no more than chance. A rank that *falls* is a
+# warning. It is a smoke detector, not an exam.
 
 # %%
 noise = torch.randn(len(train.labels), 96, generator=torch.Generator().manual_seed(1))
@@ -226,7 +228,84 @@ asked_noise = torch.randn(len(test.labels), 96, generator=torch.Generator().manu
 print(f"noise: RankMe {rankme(noise):.1f}, k-NN {accuracy(noise, asked_noise):.1%}")
 
 # %% [markdown]
-# ## 5. Honest comparisons
+# ## 5. How alike are two networks?
+#
+# Features of two networks have different axes, even different numbers of them, so they can't be subtracted. *Linear CKA* (Kornblith et al.
+# 2019, Sec. 3) asks whether the same **rows** (images) are alike in both. With columns of mean 0,
+#
+# $$\mathrm{CKA}(X, Y) = \frac{\|Y^\top X\|^2}{\|X^\top X\|\;\|Y^\top Y\|}$$
+#
+# By hand for four rows; $Y$ is $X$ turned by a quarter and doubled, $Z$ is something else with one feature only. The norm of a matrix is the
+# root of the sum of its squares.
+
+# %%
+X = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -2.0]])
+Y = 2 * X @ np.array([[0.0, 1.0], [-1.0, 0.0]])
+Z = np.array([[1.0], [-1.0], [1.0], [-1.0]])
+
+
+def squared(a, b):
+    """The squared norm of aᵀb in single numbers."""
+    pairs = [(i, j) for i in range(a.shape[1]) for j in range(b.shape[1])]
+    return sum(sum(a[r, i] * b[r, j] for r in range(len(a))) ** 2 for i, j in pairs)
+
+
+for name, other in (("Y", Y), ("Z", Z)):
+    parts = squared(X, other), squared(X, X), squared(other, other)
+    loop = parts[0] / (parts[1] ** 0.5 * parts[2] ** 0.5)
+    print(f"CKA(X, {name}) = {parts[0]:.0f} / (√{parts[1]:.0f} · √{parts[2]:.0f}) = {loop:.3f}")
+    assert np.isclose(loop, cka.linear(X, other))
+
+# %%
+predict(
+    "10.d",
+    "Two networks were trained apart: the recorded run, and one with DINOv3's objective. The untrained start of the first is the third. "
+    "Which two are the most alike?",
+    ["the two trained ones", "the first and its own start", "the other and that start"],
+)
+
+# %%
+described = {
+    "trained": tokens[6000][1],
+    "its start": tokens[0][1],
+    "DINOv3": features(None, test, gallery("dinov3_shapes")),
+    "raw pixels": torch.nn.functional.avg_pool2d(test.images.float(), size // 8).flatten(1),
+}
+names, rows = list(described), [x.numpy() for x in described.values()]
+table = cka.matrix(rows, rows)
+
+# %%
+drawn, axes = figure(width=4.6, height=3.4)
+axes.imshow(table, cmap="cividis", vmin=0, vmax=1)
+for row in range(len(names)):
+    for column in range(len(names)):
+        colour = "white" if table[row, column] < 0.6 else "black"
+        axes.text(column, row, f"{table[row, column]:.2f}", ha="center", va="center", color=colour)
+axes.set_xticks(range(len(names)), names)
+axes.set_yticks(range(len(names)), names)
+axes.set_title(f"Linear CKA over {len(test.labels)} test images")
+axes.grid(False)
+look(
+    drawn,
+    "how alike networks are in which images they find alike; 1 on the diagonal by definition.",
+    "whether what two trained networks have in common exceeds what each has with a network that never learnt, and with pixels.",
+)
+
+# %%
+pairs = {
+    "the two trained ones": table[0, 2],
+    "the first and its own start": table[0, 1],
+    "the other and that start": table[1, 2],
+}
+reveal(
+    "10.d",
+    max(pairs, key=pairs.get),
+    ", ".join(f"{name} {value:.2f}" for name, value in pairs.items())
+    + ". And it says *alike*, not *good*.",
+)
+
+# %% [markdown]
+# ## 6. Honest comparisons
 #
 # The same features, four different tables:
 
@@ -254,9 +333,10 @@ for k in (1, 5, 20, 100):
 # - k-NN asks for nearness, a linear probe for a plane, a patch probe (`dino-lab evaluate`, mIoU over parts) for local knowledge, RankMe for
 #   directions. Each can be high while another is low.
 # - A probe that is fitted says something only on images it was not fitted to.
+# - CKA compares which rows are alike, whatever the axes; between trained networks it is a finding as far as it exceeds that of untrained ones.
 # - Chance alone moves an accuracy by $\sqrt{p(1-p)/n}$; a second seed moves it more.
 #
-# In the code: `dino_core/evaluation/` (`knn.py`, `linear.py`, `segmentation.py`), `dino_core/measure/spectrum.py`.
+# In the code: `dino_core/evaluation/` (`knn.py`, `linear.py`, `segmentation.py`), `dino_core/measure/spectrum.py`, `lab/analysis/cka.py`.
 #
 # ## Exercises
 #
@@ -329,9 +409,29 @@ if not QUICK:
     assert solution.differs(found[0], found[6000], len(test.labels))
 
 # %% [markdown]
-# **10.4** (5 minutes, in words) "Our method reaches 74.1 % k-NN, the baseline 73.2 %, on 1000 test images, best of five checkpoints." What do you ask?
+# **10.4** (5 minutes) Linear CKA.
 
-# %% [markdown] written="10.4" points=2
+
+# %% exercise="10.4"
+def alike(one, other):
+    """Features (R P) and (R Q) of the same R rows -> linear CKA, a number from 0 to 1."""
+    ### BEGIN SOLUTION
+    x, y = one - one.mean(axis=0), other - other.mean(axis=0)
+    own = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
+    return np.linalg.norm(y.T @ x) ** 2 / own
+    ### END SOLUTION
+
+
+# %% check="10.4" points=2
+check.alike(alike)
+### BEGIN HIDDEN TESTS
+check.alike(alike, seed=1)
+### END HIDDEN TESTS
+
+# %% [markdown]
+# **10.5** (5 minutes, in words) "Our method reaches 74.1 % k-NN, the baseline 73.2 %, on 1000 test images, best of five checkpoints." What do you ask?
+
+# %% [markdown] written="10.5" points=2
 # ### BEGIN SOLUTION
 # One standard deviation of each number is about 1.4 points, of their difference 2, so 0.9 points are chance. Best of five checkpoints was chosen with the
 # test images, which favours whoever tried more; was the baseline given five tries too? How many seeds, what do pixels and an untrained network reach, are

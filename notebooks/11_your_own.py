@@ -238,8 +238,7 @@ reveal(
 )
 
 # %% [markdown]
-# Before training with it: does its gradient mean what we think? A loop over pairs and images says the same number, and a step of the engine
-# moves the weights:
+# Before training with it: is it the number that we mean? A loop over views and images has to say the same.
 
 # %%
 student = engine.student.eval()
@@ -273,7 +272,8 @@ print(
 )
 
 # %% [markdown]
-# That it trains says nothing yet about whether it is *better*: that takes runs of full length, several seeds, and baselines (notebook 10).
+# It rises towards ln K as any run of DINO does at first, while the centre takes away what all images share (notebook 04, section 3). That it
+# trains says nothing yet about whether it is *better*: that takes runs of full length, several seeds, and baselines (notebook 10).
 #
 # ## What was learnt
 #

@@ -218,7 +218,7 @@ def instructor(source: Path) -> NotebookNode:
     return read(source)
 
 
-def execute(notebook: NotebookNode, home: Path, timeout: int = 900) -> NotebookNode:
+def execute(notebook: NotebookNode, home: Path, timeout: int = 4000) -> NotebookNode:
     """Run from top to bottom in a fresh kernel, static figures, no widget state; an error stops it."""
     from nbclient import NotebookClient
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import json
 import os
 import signal
 import subprocess
@@ -124,6 +125,19 @@ def log_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.log")
 
 
+def _asked(path: Path) -> Path:
+    """Which options a run was begun with, beside the run."""
+    return path.with_name(f"{path.name}.asked.json")
+
+
+def _remind(path: Path, given: list[str] | None) -> None:
+    """Say so where a run is there already that was begun with other options: they are not in it."""
+    if given is None or not _asked(path).exists():
+        return
+    if json.loads(_asked(path).read_text()) != given:
+        print(f"{path.name} is there already, begun with other options; another name begins anew.")
+
+
 def live_run(
     recipe: str = "tiny", name: str = "live", seconds: float = 120, **changes: Any
 ) -> LiveRun:
@@ -134,12 +148,15 @@ def live_run(
     left alone.  Returns as soon as its first step is logged."""
     path = (home() / "runs" / name).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
-    live = LiveRun(path)
+    live, given = LiveRun(path), options(changes)
+    if live.training or (path / RUN).exists():
+        _remind(path, given if changes else None)
     if live.training or ((path / RUN).exists() and read.status(path) == "finished"):
         return live
     if (path / RUN).exists():
         return _begin(path, ["resume", str(path)], seconds)
-    return _begin(path, ["train", recipe, "--out", str(path), *options(changes)], seconds)
+    _asked(path).write_text(json.dumps(given))
+    return _begin(path, ["train", recipe, "--out", str(path), *given], seconds)
 
 
 def fork(parent: lab.Run, at: int, name: str, seconds: float = 120, **changes: Any) -> LiveRun:
@@ -147,9 +164,11 @@ def fork(parent: lab.Run, at: int, name: str, seconds: float = 120, **changes: A
     path = (home() / "runs" / name).resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     live = LiveRun(path)
-    if live.training or (path / RUN).exists():
-        return live
     given = options(changes, shorter={"steps": at + 400})  # goes on until it is stopped
+    if live.training or (path / RUN).exists():
+        _remind(path, given if changes else None)
+        return live
+    _asked(path).write_text(json.dumps(given))
     arguments = ["fork", str(parent.path), "--at", str(at), "--out", str(path), *given]
     return _begin(path, arguments, seconds)
 

@@ -38,7 +38,7 @@ def length(source: Path) -> Length:
     text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     code = [cell.source for cell in cells if cell.cell_type == "code"]
     lines = sum(bool(line.strip()) for source in code for line in source.splitlines())
-    minutes = re.findall(r"\*\*\d\d\.\d+\*\* \((\d+) minutes\)", text)
+    minutes = re.findall(r"\*\*\d\d\.\d+\*\* \((\d+) minutes[,)]", text)
     return Length(len(text.split()), lines, sum(map(int, minutes)))
 
 

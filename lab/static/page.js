@@ -43,8 +43,19 @@ function write(changes) {
 
 export const host = createHost({ ask, url, plotly, read, write });
 
+/** `?card=NAME`: that view of a page alone, for a projector; the others are not even fetched. */
+const alone = query().get("card");
+
+function aside(element, about) {
+  document.body.dataset.card = alone;
+  if (about.name === alone) return false;
+  if (about.name !== "transport") element.closest(".lab-host")?.classList.add("aside");
+  return about.page !== "*"; // what is on every page works on behind the scenes: it knows the runs
+}
+
 /** Put a view in its place, when its page is first shown; only then is its module fetched. */
 export function place(element, about, fetchModule) {
+  if (alone && aside(element, about)) return;
   const view = scoped(host, about);
   let begun = false;
   const show = async () => {

@@ -19,7 +19,7 @@ export const LESSONS = {
   "heal-centering": { title: "break and heal: centering", options: {}, changes: { 400: { centering: false }, 1100: { centering: true } }, about: "Healthy; centering cut at step 400, switched back on at 1100.",
     why: "The dead system comes back, because noise remains: views of different images still differ a little, and the centre takes the common part away." },
   "heal-sharpening": { title: "break and heal: sharpening", options: {}, changes: { 400: { sharpening: false }, 900: { sharpening: true } }, about: "Healthy; sharpening cut at step 400, switched back on at 900.",
-    why: "It dies at once and comes back at once: what differs a little between images is made large again by the low temperature." },
+    why: "It dies at once and comes back slowly: what differs between images has shrunk meanwhile, and the low temperature makes it larger by a little in each step." },
 };
 
 export const HORIZON = 800; // steps after which a guess is compared with what came

@@ -1,4 +1,4 @@
-"""06 Patches: cosines, principal components, foreground, mutual nearest neighbours."""
+"""06 Patches: principal components, foreground, mutual nearest neighbours."""
 
 from __future__ import annotations
 
@@ -31,35 +31,6 @@ def map_with_bright_middle(seed: int, rows: int, columns: int) -> np.ndarray:
     return -map_with_bright_border(seed, rows, columns)
 
 
-def length(x: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(x, axis=-1)
-
-
-cosines = Exercise(
-    "06.1",
-    cases=lambda seed: [(drawn(seed, 5, 3), drawn(seed + 1, 3)), (drawn(seed + 2, 9, 4), drawn(seed + 3, 4))],
-    right=lambda x, q: x @ q / (length(x) * length(q)),
-    mistakes=[
-        Mistake("half of it: these are the dot products. Divide by the lengths of both vectors.",
-                lambda x, q: x @ q, half_finished=True),
-        Mistake("you divided by the lengths of the patches only; the query has a length too.", lambda x, q: x @ q / length(x)),
-        Mistake("you divided by the length of the query only; each patch has a length of its own.", lambda x, q: x @ q / length(q)),
-        Mistake("you divided by the squared lengths. A length is the root of the sum of squares.",
-                lambda x, q: x @ q / (length(x) ** 2 * length(q) ** 2)),
-        Mistake("you divided by one length for all patches (np.linalg.norm without axis=-1 is that of the whole matrix).",
-                lambda x, q: x @ q / (np.linalg.norm(x) * length(q))),
-        Mistake("this is the distance between the vectors of length one; asked is the cosine of their angle.",
-                lambda x, q: length(x / length(x)[:, None] - q / length(q))),
-    ],
-    symptoms=[Symptom("a cosine lies between -1 and 1; yours do not.", lambda found, *_: bool((np.abs(found) > 1 + 1e-6).any()))],
-    hints=[
-        "Section 2 divides a dot product by two lengths.",
-        "`patches @ query` gives all dot products at once; `np.linalg.norm(patches, axis=-1)` all lengths.",
-        "patches @ query / (np.linalg.norm(patches, axis=-1) * np.linalg.norm(query))",
-    ],
-)  # fmt: skip
-
-
 def shares(values: np.ndarray) -> np.ndarray:
     return values / values.sum()
 
@@ -69,7 +40,7 @@ def eigenvalues(x: np.ndarray) -> np.ndarray:
 
 
 explained = Exercise(
-    "06.2",
+    "06.1",
     cases=lambda seed: [(spread(seed, 12, 3),), (spread(seed + 1, 30, 5),)],
     right=lambda x: shares(np.linalg.svd(x - x.mean(0), compute_uv=False) ** 2),
     mistakes=[
@@ -109,7 +80,7 @@ def turned(scores: np.ndarray) -> np.ndarray:
 
 
 object_of = Exercise(
-    "06.3",
+    "06.2",
     cases=lambda seed: [
         (map_with_bright_border(seed, 5, 6), 0.8),
         (map_with_bright_middle(seed + 1, 4, 5), 0.3),
@@ -147,7 +118,7 @@ def both_ways(table: np.ndarray) -> list[tuple[int, int]]:
 
 
 mutual = Exercise(
-    "06.4",
+    "06.3",
     cases=lambda seed: [(drawn(seed, 6, 5),), (drawn(seed + 1, 4, 7),)],
     right=pairs,
     mistakes=[

@@ -1,13 +1,15 @@
-"""10 Measuring: the neighbours' vote, effective rank, and whether two numbers differ."""
+"""10 Measuring: the neighbours' vote, effective rank, whether two numbers differ, linear CKA."""
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from dino_core.evaluation import knn
 from dino_core.measure.spectrum import rankme
+from lab.analysis import cka
 from notebooks.exercises import Exercise, Mistake, Symptom
 
 
@@ -138,4 +140,49 @@ differs = Exercise(
     ],
     hints=["First the variance of each, p(1 - p)/n.", "Add the two variances, and take the root.",
            "abs(first - second) > 2 * (first * (1 - first) / n + second * (1 - second) / n) ** 0.5"],
+)  # fmt: skip
+
+
+def described(seed: int, rows: int, columns: int) -> np.ndarray:
+    random = np.random.default_rng(seed + 123)
+    return random.normal(size=(rows, columns)) * random.uniform(0.5, 2, columns) + random.normal(
+        size=columns
+    )
+
+
+def cross(x: np.ndarray, y: np.ndarray) -> float:
+    return float(np.linalg.norm(y.T @ x))
+
+
+def plain(x: np.ndarray, y: np.ndarray) -> float:
+    return cross(x, y) ** 2 / (cross(x, x) * cross(y, y))
+
+
+def centred(x: np.ndarray) -> np.ndarray:
+    return x - x.mean(axis=0)
+
+
+alike = Exercise(
+    "10.4",
+    cases=lambda seed: [(described(seed, 5, 3), described(seed + 1, 5, 2)), (described(seed + 2, 8, 2), described(seed + 3, 8, 4))],
+    right=cka.linear,
+    mistakes=[
+        Mistake("half of it: this is the numerator. Divide by the norms of each with itself.",
+                lambda x, y: cross(centred(x), centred(y)) ** 2, half_finished=True),
+        Mistake("you did not take the mean of each column away: a mean that all rows share then passes for likeness.", plain),
+        Mistake("you took the mean over features of each row; it is the mean over rows of each feature.",
+                lambda x, y: plain(x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True))),
+        Mistake("the numerator is the *square* of the norm.",
+                lambda x, y: cross(centred(x), centred(y)) / (cross(centred(x), centred(x)) * cross(centred(y), centred(y)))),
+        Mistake("you divided by the squares of the norms; the numerator is squared, the others are not.",
+                lambda x, y: cross(centred(x), centred(y)) ** 2
+                / (cross(centred(x), centred(x)) * cross(centred(y), centred(y))) ** 2),
+        Mistake("you divided by the norms of the features, not of the features with themselves (xᵀx).",
+                lambda x, y: cross(centred(x), centred(y)) ** 2
+                / (np.linalg.norm(centred(x)) * np.linalg.norm(centred(y)))),
+    ],
+    symptoms=[Symptom("CKA is a number from 0 to 1; yours is outside.", lambda found, *_: not 0 <= float(found) <= 1)],
+    hints=["First take the mean of every column away, in both.",
+           "np.linalg.norm(matrix) is the root of the sum of all squares.",
+           "norm(y.T @ x)**2 / (norm(x.T @ x) * norm(y.T @ y))"],
 )  # fmt: skip

@@ -1,10 +1,9 @@
-"""12 Your own photographs: pixels as a network wants them, a handful of labels, linear CKA."""
+"""12 Your own photographs: pixels as a network wants them, a handful of labels."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from lab.analysis import cka
 from notebooks.exercises import Exercise, Mistake, Symptom
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -84,50 +83,4 @@ handful = Exercise(
     hints=["Go through the labels once, and count for each class how many you have taken.",
            "`taken = dict.fromkeys(labels, 0)` counts from 0 for every class there is.",
            "for place, label in enumerate(labels): if taken[label] < each: keep place, and count it."],
-)  # fmt: skip
-
-
-def features(seed: int, rows: int, columns: int) -> np.ndarray:
-    random = np.random.default_rng(seed + 123)
-    return random.normal(size=(rows, columns)) * random.uniform(0.5, 2, columns) + random.normal(
-        size=columns
-    )
-
-
-def cross(x: np.ndarray, y: np.ndarray) -> float:
-    return float(np.linalg.norm(y.T @ x))
-
-
-def plain(x: np.ndarray, y: np.ndarray) -> float:
-    return cross(x, y) ** 2 / (cross(x, x) * cross(y, y))
-
-
-def centred(x: np.ndarray) -> np.ndarray:
-    return x - x.mean(axis=0)
-
-
-alike = Exercise(
-    "12.3",
-    cases=lambda seed: [(features(seed, 5, 3), features(seed + 1, 5, 2)), (features(seed + 2, 8, 2), features(seed + 3, 8, 4))],
-    right=cka.linear,
-    mistakes=[
-        Mistake("half of it: this is the numerator. Divide by the norms of each with itself.",
-                lambda x, y: cross(centred(x), centred(y)) ** 2, half_finished=True),
-        Mistake("you did not take the mean of each column away: a mean that all rows share then passes for likeness.", plain),
-        Mistake("you took the mean over features of each row; it is the mean over rows of each feature.",
-                lambda x, y: plain(x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True))),
-        Mistake("the numerator is the *square* of the norm.",
-                lambda x, y: cross(centred(x), centred(y)) / (cross(centred(x), centred(x)) * cross(centred(y), centred(y)))),
-        Mistake("you divided by the squares of the norms; the numerator is squared, the others are not.",
-                lambda x, y: cross(centred(x), centred(y)) ** 2
-                / (cross(centred(x), centred(x)) * cross(centred(y), centred(y))) ** 2),
-        Mistake("you divided by the norms of the features, not of the features with themselves (xᵀx).",
-                lambda x, y: cross(centred(x), centred(y)) ** 2
-                / (np.linalg.norm(centred(x)) * np.linalg.norm(centred(y)))),
-    ],
-    symptoms=[Symptom("CKA is a number from 0 to 1; yours is outside.", lambda found, *_: not 0 <= float(found) <= 1)],
-    hints=["First take the mean of every column away, in both.",
-           "np.linalg.norm(matrix) is the root of the sum of all squares.",
-           "norm(y.T @ x)**2 / (norm(x.T @ x) * norm(y.T @ y))"],
-    minutes=10,
 )  # fmt: skip

@@ -19,15 +19,6 @@ def diagnose(mean_entropy, entropy_of_mean, prototypes):
     return "uniform" if mean_entropy > 0.98 * whole else "constant"
 
 
-def balance(scores, temperature, iterations):
-    """Scores (N K) → targets (N K): columns, then rows are divided by their sums, `iterations` times; rows sum to 1."""
-    q = (scores / temperature).exp()
-    for _ in range(iterations):
-        q = q / q.sum(dim=0, keepdim=True)
-        q = q / q.sum(dim=1, keepdim=True)
-    return q
-
-
 def sabotage():
     """Options of the simulator, as a dictionary."""
     return {"centre_momentum": 0.999}  # the centre is always too late

@@ -3,12 +3,6 @@
 import numpy as np
 
 
-def cosines(patches, query):
-    """Patches (N D) and a query (D) -> cosine of each patch with the query (N)."""
-    lengths = np.linalg.norm(patches, axis=-1) * np.linalg.norm(query)
-    return patches @ query / lengths
-
-
 def explained(points):
     """Points (M D), M > D -> shares of the variance along the D principal components (D), largest first; they sum to 1."""
     centred = points - points.mean(axis=0)

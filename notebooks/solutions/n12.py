@@ -18,10 +18,3 @@ def handful(labels, each):
             places.append(place)
             taken[label] += 1
     return places
-
-
-def alike(one, other):
-    """Features (R P) and (R Q) of the same R rows -> linear CKA, a number from 0 to 1."""
-    x, y = one - one.mean(axis=0), other - other.mean(axis=0)
-    own = np.linalg.norm(x.T @ x) * np.linalg.norm(y.T @ y)
-    return np.linalg.norm(y.T @ x) ** 2 / own

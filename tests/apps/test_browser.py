@@ -540,6 +540,17 @@ def test_curves_of_a_fork_begin_where_it_left_its_parent(watched: Watched) -> No
     watched.wait(f"{begins} === 0")
 
 
+def test_one_card_alone_has_all_of_a_projectors_width(watched: Watched) -> None:
+    watched.page.goto(f"{watched.lab.address}/?run={watched.lab.ids['growing']}&view=monitor&card=collapse")
+    watched.curve_ready("collapse")
+    shown = watched.page.locator(".lab-host:visible .lab-view").evaluate_all(
+        "all => all.map((one) => one.dataset.view)"
+    )
+    assert set(shown) <= {"collapse", "transport"}
+    assert watched.page.locator("[data-view=collapse]").bounding_box()["width"] > 1100
+    assert watched.page.locator("[data-view=loss]").evaluate("one => one.childElementCount") == 0, "nobody mounts it"
+
+
 def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with serving(tmp_path / "runs", tmp_path / "cache") as (address, _):

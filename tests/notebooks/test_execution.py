@@ -1,11 +1,13 @@
 """Every source runs: alone, from a fresh kernel in an empty folder; and in order, one behind the other in one folder.
 
-Quick mode: everything real and short.  Learners' notebooks run too: what is not solved says so, and everything else goes on."""
+Quick mode: everything real and short.  Learners' notebooks run too: what is not solved says so, and everything else goes on.
+In order they come as on the next day: trainings that ran alone are there already, and are found instead of begun."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,8 @@ import pytest
 from notebooks import building
 
 SOURCES = building.sources()
+TRAINED: list[Path] = []
+"""Folders of runs that notebooks left which ran alone; none where only the others are asked for, which then begin them."""
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -24,6 +28,8 @@ def test_alone_from_a_fresh_kernel(source, tmp_path, monkeypatch):
     monkeypatch.setenv("DINO_COURSE_QUICK", "1")
     notebook = building.execute(building.instructor(source), tmp_path, timeout=300)
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
+    if (tmp_path / "runs").exists():
+        TRAINED.append(tmp_path / "runs")
 
 
 def one_after_the_other(files: list[Path], folder: Path) -> dict[tuple[str, str], list]:
@@ -39,18 +45,21 @@ def one_after_the_other(files: list[Path], folder: Path) -> dict[tuple[str, str]
     )
     assert done.returncode == 0, done.stderr[-4000:]
     lines = [json.loads(line.removeprefix("ran ")) for line in done.stdout.splitlines() if line.startswith("ran ")]
-    return {(Path(line["file"]).parent.name, Path(line["file"]).stem): line["failed"] for line in lines}
+    failed = [one for line in lines for one in line["failed"].items()]
+    return {(Path(file).parent.name, Path(file).stem): found for file, found in failed}
 
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], list]:
-    """What failed: of the teacher's notebooks, in order, then of a learner's who has solved nothing, all in one folder."""
+    """What failed of the teacher's notebooks, in order, and of a learner's who has solved nothing, all in one folder."""
     folder = tmp_path_factory.mktemp("course")
     files = []
-    for kind, made in (("teacher", building.instructor), ("learner", building.student)):
-        (folder / kind).mkdir()
-        for source in SOURCES:
+    for runs in TRAINED:
+        shutil.copytree(runs, folder / "runs", dirs_exist_ok=True)
+    for source in SOURCES:
+        for kind, made in (("teacher", building.instructor), ("learner", building.student)):
             files.append(folder / kind / f"{source.stem}.ipynb")
+            files[-1].parent.mkdir(exist_ok=True)
             nbformat.write(made(source), files[-1])
     return one_after_the_other(files, folder)
 

@@ -22,10 +22,13 @@ def quick(tmp_path, monkeypatch):
     stop()
 
 
-def test_a_run_is_begun_once_stopped_gone_on_with_and_forked(quick):
+def test_a_run_is_begun_once_stopped_gone_on_with_and_forked(quick, capsys):
     live = live_run("tiny", name="mine", steps=400)
     assert live.training
     assert live_run("tiny", name="mine", steps=400) == live
+    assert capsys.readouterr().out == ""
+    assert live_run("tiny", name="mine", steps=500) == live
+    assert "mine is there already, begun with other options; another name" in capsys.readouterr().out
     live.wait(step=3, seconds=120)
     stop(live)
     assert live.run.status == "stopped"

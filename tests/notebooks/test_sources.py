@@ -10,7 +10,7 @@ import sys
 import nbformat
 import pytest
 
-from notebooks import building
+from notebooks import building, timing
 
 SOURCES = building.sources()
 each = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -35,7 +35,8 @@ def test_it_begins_with_a_question_a_length_and_sources(source):
     assert re.search(r"^\*\*Question:\*\* .+\?$", first, re.MULTILINE)
     minutes = re.search(r"^(\d+) minutes · needs: .+ · no GPU, no internet", first, re.MULTILINE)
     assert minutes
-    assert int(minutes[1]) <= 60
+    met = timing.length(source)
+    assert round(met.reading + met.exercises) <= int(minutes[1]) <= 60
     assert re.search(r"arXiv|Sec\.|docs", first)
 
 

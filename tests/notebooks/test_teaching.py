@@ -34,8 +34,11 @@ def test_exercises_that_are_named_exist():
 @pytest.mark.parametrize("link", LINKS)
 def test_links_lead_to_pages_and_lessons_that_exist(link):
     said = dict(parse_qsl(link))
-    assert said.pop("view") in {page.name for page in PAGES}
-    assert set(said) <= {"run", "overlay", "step", "image", "pg", "pgset", "pgdo"}
+    page = said.pop("view")
+    assert page in {known.name for known in PAGES}
+    assert set(said) <= {"run", "overlay", "step", "image", "pg", "pgset", "pgdo", "card"}
+    if "card" in said:
+        assert f'"page": "{page}"' in (STATIC / f"{said['card']}.js").read_text()
     if "pg" in said:
         assert re.search(rf'^  "?{said["pg"]}"?: {{ title:', WORDS, re.MULTILINE)
     for setting in said.get("pgset", "").split("*"):
