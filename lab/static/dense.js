@@ -40,7 +40,7 @@ export function mount(element, host) {
   function panels(track) {
     const { curves } = track, said = found.get(track.id)?.said;
     const probed = (name) => (said && said[name].some((y) => y !== null) ? { x: said.steps, y: said[name] } : null);
-    const share = { format: ".0%", zero: true };
+    const share = { format: ".1~%", zero: true };
     return [
       { title: "Quality", unit: "share, higher is better", height: 150, ...share, curves: [
         { name: "global: k-NN", colour: "green", dots: true, ...curves["knn/teacher"], shown: percent, about: "Held-out images whose class their nearest neighbours name, by the class token." },

@@ -35,7 +35,7 @@ function lines(baselines, family) {
 
 function panels({ curves, head }) {
   const heads = Object.keys(curves).filter((name) => name.startsWith("jaccard/head_")).sort();
-  const share = { format: ".0%", zero: true };
+  const share = { format: ".1~%", zero: true };
   return [
     {
       title: "k-NN accuracy", unit: "held-out images", ...share, height: 150, lines: lines(head.baselines, "knn"),

@@ -108,8 +108,8 @@ def dense_against_global(run: Run, *, dense: Dense = "pca_iou") -> Any:
         )  # fmt: skip
     else:
         drawn.update_layout(title=f"this run logs no {dense} beside k-NN accuracy")
-    drawn.update_xaxes(title="k-NN accuracy, teacher (share of held-out images)", tickformat=".0%")
-    drawn.update_yaxes(title=titles.get(dense, f"{dense} (share)"), tickformat=".0%")
+    drawn.update_xaxes(title="k-NN accuracy, teacher (share of held-out images)", tickformat=".1~%")
+    drawn.update_yaxes(title=titles.get(dense, f"{dense} (share)"), tickformat=".1~%")
     return drawn
 
 
