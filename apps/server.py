@@ -21,6 +21,8 @@ from typing import Any
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+# Read by numpy: threads that wait for each other in small matrices take twenty times one thread's time beside a training.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import anyio.to_thread
 import orjson

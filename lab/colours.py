@@ -15,6 +15,7 @@ from dino_core.errors import DataError
 from lab import sight
 from lab.analysis import pca
 from lab.answers import House
+from lab.once import Once
 from lab.sight import Answer, Shown, Source
 
 COMPONENTS = 8
@@ -111,9 +112,13 @@ def rows_of(house: House, network: Source, images: Shown, size: int) -> tuple[np
 
 
 def fitted(house: House, network: Source, images: Shown, size: int, fit: Fit) -> tuple[Components, dict[str, Any]]:
-    """Components of one checkpoint; the last few are remembered."""
+    """Components of one checkpoint; the last few are remembered, and computed once for all who ask at the same time."""
     key = (network.text, network.stamp, images.key, size, fit)
-    return _remembered(key, _Ask(house, network, images, size))
+    with _once(key):
+        return _remembered(key, _Ask(house, network, images, size))
+
+
+_once = Once()
 
 
 class _Ask:
@@ -140,21 +145,23 @@ def fit_to(rows: Float[np.ndarray, "I N D"], grid: tuple[int, int], fit: Fit) ->
     each = fit.of == "each"
     chosen = fit.images(len(rows))
     groups = [[i] for i in chosen] if each else [chosen]
-    first = _first(rows, grid, groups, each=each)
+    whole = [pca.fit(rows[group], SCREE) for group in groups]
+    first = _first(rows, grid, whole)
     first = -first if fit.flip else first
     keep = first > fit.above if fit.above is not None else np.ones(first.shape, bool)
     bases, scores, spreads = [], [], []
-    for group in groups:
+    for group, basis in zip(groups, whole, strict=True):
         some = keep[group] if keep[group].any() else np.ones_like(keep[group])
-        basis = pca.fit(rows[group], SCREE, some)
+        basis = basis if some.all() else pca.fit(rows[group], SCREE, some)
         values = pca.project(rows[group] if each else rows, basis=basis)[..., :COMPONENTS]
         spread = (values if each else values[group])[some].std(axis=0)
         bases.append(basis)
         spreads.append(np.maximum(spread, 1e-6 * max(float(spread.max()), 1e-12)))
         scores.append(values / spreads[-1])
-    whole = np.concatenate(scores) if each else scores[0]
     explained = np.mean([basis.explained for basis in bases], axis=0)
-    return Components(whole, first, tuple(bases), np.stack(spreads)[:, None], explained)
+    return Components(
+        np.concatenate(scores) if each else scores[0], first, tuple(bases), np.stack(spreads)[:, None], explained
+    )
 
 
 def _scores(rows: np.ndarray, bases: tuple[pca.Basis, ...]) -> np.ndarray:
@@ -166,12 +173,10 @@ def _scores(rows: np.ndarray, bases: tuple[pca.Basis, ...]) -> np.ndarray:
     ]
 
 
-def _first(rows: np.ndarray, grid: tuple[int, int], groups: list[list[int]], *, each: bool) -> np.ndarray:
-    """Of the patches of each group, or of all by the one group's basis."""
+def _first(rows: np.ndarray, grid: tuple[int, int], bases: list[pca.Basis]) -> np.ndarray:
+    """Of all images by their one basis, or of each by its own."""
     found = []
-    for group in groups:
-        basis = pca.fit(rows[group], 1)
-        first = pca.project(rows[group] if each else rows, basis=basis)[..., 0]
-        _, above = pca.foreground(first, grid)
+    for basis, some in zip(bases, [rows] if len(bases) == 1 else rows[:, None], strict=True):
+        _, above = pca.foreground(pca.project(some, basis=basis)[..., 0], grid)
         found.append(above / max(float(above.std()), 1e-12))
-    return np.concatenate(found) if each else found[0]
+    return np.concatenate(found)

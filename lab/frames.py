@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from safetensors.numpy import save
 
 from dino_core.errors import RunError
 from lab.analysis import pca, similarity
+from lab.once import Once
 from lab.run import Network, Probe, ProbeImages, Run
 
 LARGEST = 512 * 2**20
@@ -51,11 +52,10 @@ def components(
 
     Scores are turned towards those of the checkpoint `anchor`, so that a colour keeps its meaning through training."""
     probe = run.probe(step)
-    scores, above, explained = _scores(str(probe.file), _stamp(probe.file), network, mode, only_foreground)
+    scores, above, explained = _once_scores(probe.file, network, mode, only_foreground)
     angle = 0.0
     if anchor != step:
-        file = run.probe(anchor).file
-        reference = _scores(str(file), _stamp(file), network, mode, only_foreground)[0]
+        reference = _once_scores(run.probe(anchor).file, network, mode, only_foreground)[0]
         if reference.shape == scores.shape:
             scores, rotation = _aligned(scores, reference, mode)
             angle = float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
@@ -73,22 +73,35 @@ def _aligned(scores: np.ndarray, reference: np.ndarray, mode: Mode) -> tuple[np.
     return np.stack([t[0] for t in turned]), turned[0][1]
 
 
+_once = Once()
+
+
+def _once_scores(file: Path, *asked: Any) -> tuple[np.ndarray, ...]:
+    """The same for all who ask at the same time: a class that opens one page has them computed once."""
+    key = (str(file), _stamp(file), *asked)
+    with _once(key):
+        return _scores(*key)
+
+
 @lru_cache(maxsize=128)
 def _scores(file: str, stamp: int, network: Network, mode: Mode, only_foreground: bool) -> tuple[np.ndarray, ...]:
     """Scores over their standard deviation, foreground, and explained variance; the file's stamp makes the key."""
     probe = Probe(Path(file))
     patches = _patches(probe, network).astype(np.float32)
     per_image = mode == "image"
-    first = pca.project(patches, 1, per_image=per_image)[..., 0]
-    mask, above = pca.foreground(first, probe.grid, per_image=per_image)
+    basis = pca.fit(patches, 3)
+    scores = pca.project(patches, 3, None if per_image else basis, per_image=per_image)
+    mask, above = pca.foreground(scores[..., 0], probe.grid, per_image=per_image)
     keep = mask if only_foreground and mask.any() else None
-    scores = pca.project(patches, 3, per_image=per_image, keep=keep)
+    if keep is not None:
+        basis = pca.fit(patches, 3, keep)
+        scores = pca.project(patches, 3, None if per_image else basis, per_image=per_image, keep=keep)
     axis = 1 if per_image else (0, 1)
     chosen = scores if keep is None else np.where(keep[..., None], scores, np.nan)
     with np.errstate(invalid="ignore"):
         spread = np.nan_to_num(np.nanstd(chosen, axis=axis, keepdims=True), nan=1.0)
     whitened = scores / np.maximum(spread, 1e-6 * max(float(spread.max()), 1e-12))
-    return whitened, above / max(float(np.abs(above).max()), 1e-12), pca.fit(patches, 3, keep).explained
+    return whitened, above / max(float(np.abs(above).max()), 1e-12), basis.explained
 
 
 def _patches(probe: Probe, network: Network) -> np.ndarray:

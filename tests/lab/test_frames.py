@@ -7,6 +7,7 @@ import os
 import shutil
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,17 @@ def test_features_travel_as_eight_bits() -> None:
     rough = tensors["patches"] * tensors["scale"][..., None].astype(np.float64)
     assert rough == pytest.approx(similarity.normalised(probe.patches.astype(np.float64)), abs=0.01)
     assert said(content)["rows"] == 4
+
+
+def test_a_class_that_asks_at_once_has_components_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits, fit = [], pca.fit
+    monkeypatch.setattr(pca, "fit", lambda *asked: (fits.append(len(asked)), time.sleep(0.01), fit(*asked))[-1])
+    frames._scores.cache_clear()
+    run = Run(GOLDEN)
+    ask = lambda _: frames.components(run, 200, 200, "joint", only_foreground=False)  # noqa: E731
+    with ThreadPoolExecutor(8) as people:
+        answers = set(people.map(ask, range(8)))
+    assert len(answers) == len(fits) == 1
 
 
 def test_images_travel_pixel_by_pixel() -> None:
