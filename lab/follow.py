@@ -307,7 +307,10 @@ def glance(path: Path) -> dict[str, Any]:
     """What a list of runs says about one, from the ends of its files: cheap enough to ask for every few seconds.
 
     Files that have not changed are not read again; only whether a run that says `running` does live is looked at each time."""
-    found = _told(path, *(_stamp(path / name) for name in (RUN, METRICS, EVENTS)))
+    stamps, last = [_stamp(path / name) for name in (RUN, METRICS, EVENTS)], _last(path)
+    if not last or last["stamps"] != stamps:
+        last |= {"stamps": stamps, "told": _told(path)}
+    found = last["told"]
     shown = {key: value for key, value in found.items() if key not in ("pid", "host")}
     return shown | {"status": read.status_of(found, path)}
 
@@ -321,8 +324,13 @@ def _stamp(file: Path) -> tuple[int, int] | None:
 
 
 @lru_cache(maxsize=4096)
-def _told(path: Path, run: object, metrics: object, events: object) -> dict[str, Any]:
-    """What files with these stamps say."""
+def _last(path: Path) -> dict[str, Any]:
+    """What the files of a run said, and their stamps then; of each run only the last, for one that grows has new ones all day."""
+    return {}
+
+
+def _told(path: Path) -> dict[str, Any]:
+    """What the ends of the files say."""
     about = read.read_run(path)
     rows, _ = read.read_table(path / METRICS, max(0, _size(path / METRICS) - 16_384))
     told, _ = read.read_table(path / EVENTS, max(0, _size(path / EVENTS) - 65_536))

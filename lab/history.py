@@ -17,7 +17,9 @@ from jaxtyping import Float, Int
 from lab.analysis import curves
 
 KEPT = 4096
-"""Points of a curve that thinning leaves; it happens when there are twice as many."""
+"""Points of a curve that thinning leaves."""
+ROOM, ROOM_IN_BULK = KEPT // 8, KEPT
+"""How many more there are when it happens: while points come one by one, and while a long file is read."""
 BLOCK = 64
 """Rows from which on it pays to take them by columns."""
 NO_CURVE = ("step", "segment")
@@ -38,7 +40,7 @@ class Curve:
             self.lines.append(line)
             self.steps.append(step)
             self.values.append(value)
-            self._bound()
+            self._bound(ROOM)
             return True
         at = bisect_left(self.steps, step)
         if at < len(self.steps) and self.steps[at] == step:
@@ -56,7 +58,7 @@ class Curve:
         self.lines.frombytes(lines.astype(np.int64).tobytes())
         self.steps.frombytes(steps.astype(np.int64).tobytes())
         self.values.frombytes(values.astype(np.float64).tobytes())
-        self._bound()
+        self._bound(ROOM_IN_BULK)
 
     def cut(self, step: int) -> None:
         """Forget this step and all after it."""
@@ -68,8 +70,8 @@ class Curve:
         kept = self._chosen(points)
         return np.array(self.steps, np.int64)[kept], np.array(self.values)[kept]
 
-    def _bound(self) -> None:
-        if len(self.steps) <= 2 * KEPT:
+    def _bound(self, room: int) -> None:
+        if len(self.steps) <= KEPT + room:
             return
         kept = self._chosen(KEPT)
         self.lines, self.steps = (array("q", np.array(column)[kept].tobytes()) for column in (self.lines, self.steps))

@@ -19,7 +19,7 @@ from dino_core.errors import RunError
 from dino_core.rundir.read import merge_segments, read_table
 from lab import Run, follow
 from lab.follow import Follower, glance
-from lab.history import KEPT, History
+from lab.history import KEPT, ROOM, ROOM_IN_BULK, History
 
 GOLDEN = Path(__file__).parents[1] / "data" / "run_v1"
 
@@ -288,10 +288,13 @@ def test_a_history_is_bounded_and_spread_over_all_that_was_logged() -> None:
     for start in range(0, 60_000, 1000):
         history.take([{"step": step, "loss": 99.0 if step == 777 else step % 7} for step in range(start, start + 1000)])
     curve = history.curves["loss"]
-    assert len(curve.steps) <= 2 * KEPT
+    assert len(curve.steps) <= KEPT + ROOM_IN_BULK
     assert max(curve.values) == 99.0
     assert np.diff(curve.steps).max() < 3 * 60_000 / (KEPT / 3), "at most two stretches and what was thinned before"
     assert (curve.steps[0], curve.steps[-1]) == (0, 59_999)
+    for step in range(60_000, 60_000 + 2 * ROOM):
+        history.take([{"step": step, "loss": 1.0}])
+    assert len(curve.steps) <= KEPT + ROOM
 
 
 def test_the_diagnosis_is_the_runs_own_where_it_has_one(copy: Path) -> None:
