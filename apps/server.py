@@ -112,6 +112,35 @@ class OnlyWithPassword:
         return hmac.compare_digest(given, self.password) and kind.lower() == b"basic"
 
 
+class BeginsWith:
+    """Put into the page itself what the browser is to begin with: Gradio would name it only once its own script runs."""
+
+    def __init__(self, app: Any, head: bytes) -> None:
+        self.app, self.head = app, head
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http" or scope["path"] != "/":
+            return await self.app(scope, receive, send)
+        plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
+        start: Any = None
+        content = b""
+
+        async def send_with_head(message: Any) -> None:
+            nonlocal start, content
+            if message["type"] == "http.response.start":
+                start = message
+                return
+            content += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            whole = content.replace(b"</head>", self.head + b"</head>", 1)
+            headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+            await send({**start, "headers": [*headers, (b"content-length", str(len(whole)).encode())]})
+            await send({"type": "http.response.body", "body": whole})
+
+        return await self.app({**scope, "headers": plain}, receive, send_with_head)
+
+
 def plotly_file() -> Path:
     """plotly.js as the plotly package brings it; found without importing the package."""
     found = importlib.util.find_spec("plotly")
@@ -138,7 +167,7 @@ def build(
     `notes` is the file that keeps notes, `tell` an address that is told of a run in trouble."""
     import gradio
 
-    from apps.observatory import head, page
+    from apps.observatory import begin_with, head, page
 
     house = House(Shelf(folders), Worker(), read_only=read_only, more={"sight": given or Given(), "notes": notes})
     telling = Telling(house.shelf, tell) if tell else None
@@ -155,6 +184,7 @@ def build(
 
     app = FastAPI(title="DINO lab", docs_url=None, redoc_url=None, openapi_url=None, lifespan=living)
     app.state.house = house
+    app.add_middleware(BeginsWith, head=begin_with().encode())
     allowed = {"127.0.0.1", "localhost", "::1"} | ({host.lower()} if host not in ("0.0.0.0", "::") else _own_names())
     if password:
         app.add_middleware(OnlyWithPassword, password=password)
