@@ -93,7 +93,7 @@ export function mount(element, host) {
     object.hidden = !probe.masks;
     const [, height, width] = probe.images.shape;
     shown = {
-      grid: [said.rows, said.columns], maps: mapsOf(tensors), heads, pixels: [height, width],
+      image: index, grid: [said.rows, said.columns], maps: mapsOf(tensors), heads, pixels: [height, width],
       mask: probe.masks?.data.subarray(index * height * width, (index + 1) * height * width),
       pictures: [picture(probe.images, index), picture(probe.images, index, true)],
     };
@@ -109,7 +109,7 @@ export function mount(element, host) {
       refill(tiles, key, () => [h("figure", {}, tile((context, size) => draw(context, size, null)), h("figcaption", {}, h("b", {}, "image"))), ...shown.maps.map((_, i) => figure(i))]);
     }
     tiles.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
-    film.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    paintFilm();
     shown.maps.forEach((map, i) => {
       const place = tiles.children[i + 1], words = caption(map, i);
       place.dataset.chosen = String(i === view.head);
@@ -172,6 +172,14 @@ export function mount(element, host) {
       arrange(film, stops.map(frame));
     }
     [...film.children].forEach((button) => button.setAttribute("aria-current", Number(button.dataset.stop) === host.stop() ? "true" : "false"));
+    paintFilm();
+  }
+
+  /** Only when something else than the clock has changed: it shows all checkpoints at any. */
+  function paintFilm() {
+    const key = [film.dataset.key, shown.image, view.head, view.style, view.object].join();
+    if (film.dataset.painted === key) return;
+    film.dataset.painted = key;
     film.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
   }
 }

@@ -76,7 +76,9 @@ function panel(host, name) {
   let shown = null;
 
   function show({ tensors, said }, { tensors: probe, said: { names } }) {
-    shown = { labels: tensors.labels.data, grid: [said.rows, said.columns], count: said.rows * said.columns, probe };
+    const marked = host.get("marked"), grid = [said.rows, said.columns];
+    const bare = !marked && shown?.marked === "" && shown.probe === probe && shown.grid.join() === grid.join(); // as it was: at any step
+    shown = { labels: tensors.labels.data, grid, count: said.rows * said.columns, probe, marked };
     status.textContent = "";
     frames.hidden = false;
     title.textContent = nameOf(host, name);
@@ -85,7 +87,7 @@ function panel(host, name) {
     [...frames.children].forEach((figure, i) => { figure.querySelector("small").textContent = Number.isNaN(overlaps[i]) ? "" : `Jaccard ${overlaps[i].toFixed(2)}`; });
     const known = overlaps.slice(1).filter((value) => !Number.isNaN(value));
     numbers.textContent = host.get("marked") ? `${host.get("marked").split(",").length} patches marked on the first image.${known.length ? ` Mean Jaccard of the carried mask (labels above one half) with the objects of ${known.length} other images: ${number(known.reduce((a, b) => a + b, 0) / known.length, 2)}.` : ""}` : "";
-    frames.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    if (!bare) frames.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
   }
 
   function fail(sentence) {

@@ -36,6 +36,11 @@ const ICONS = {
   eye: "M10 4c4.6 0 7.8 3.7 9 6c-1.200 2.300-4.400 6-9 6s-7.800-3.700-9-6c1.200-2.300 4.400-6 9-6zM10 6.500a3.500 3.500 0 1 0 0 7a3.500 3.500 0 0 0 0-7z",
 };
 
+const THOUSANDS = new Intl.NumberFormat("en-GB");
+
+/** A whole number, its thousands apart. */
+export const grouped = (value) => THOUSANDS.format(value).replaceAll(",", "\u202f");
+
 /** A number in as few characters as say it: 3 significant digits, thousands grouped, no 1e-7 noise. */
 export function number(value, digits = 3) {
   return plain(value, digits).replace(/^-/, "−");
@@ -45,7 +50,7 @@ function plain(value, digits) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
   if (size >= 1e6) return (value / 1e6).toPrecision(3).replace(/\.?0+$/, "") + " M";
-  if (size >= 1000) return Math.round(value).toLocaleString("en-GB").replaceAll(",", "\u202f");
+  if (size >= 1000) return grouped(Math.round(value));
   if (size !== 0 && size < 1e-3) return value.toExponential(1).replace("e-", " × 10⁻").replace(/⁻(\d+)$/, (_, d) => "⁻" + [...d].map((c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c]).join(""));
   if (Number.isInteger(value)) return String(value);
   return String(Number(value.toPrecision(digits)));

@@ -29,12 +29,13 @@ export function mount(element, host) {
     const stop = host.stop();
     if (!host.run() || stop === null) { status.textContent = "The first pictures come with the first checkpoint."; return; }
     const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen))}`;
-    const wanted = path + host.run().head.step + css("ink");
+    const version = host.about.grows ? String(host.run().head.step) : "";
+    const wanted = path + version + css("ink");
     if (wanted === last) return;
     last = wanted;
     const now = ++asked;
     try {
-      const [Plotly, drawn] = await Promise.all([host.plotly(), host.ask(path)]);
+      const [Plotly, drawn] = await Promise.all([host.plotly(), host.kept(path, version)]);
       if (now !== asked) return;
       status.textContent = "";
       const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: css("ink") || undefined },

@@ -19,6 +19,7 @@ import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, 
 
 const BINS = 256; // rows of a drawn matrix; with more patches each row is the mean of neighbours in the order
 const AT_ONCE = 300; // patches up to which "how much each changed" is worked out before painting
+const KNOWN = 6000; // patches of all checkpoints, some 8 KB each, whose matrices are kept: those of a small image through 30 checkpoints
 const EARLY = 0.95; // of the best dense quality: the first checkpoint that has it is offered as anchor
 const KINDS = { now: "now", anchor: "anchor", difference: "now − anchor" };
 
@@ -163,6 +164,7 @@ function side(host, isSecond) {
   const head = h("h3", { class: "film-head" }), pictures = h("div", { class: "gram-row" }), matrices = h("div", { class: "gram-row" });
   const numbers = h("p", { class: "hint", role: "status" }), readout = h("p", { class: "hint gram-readout" });
   const element = h("section", { class: "gram-side", hidden: true, "aria-label": isSecond ? "Second network" : "Chosen network" }, head, pictures, matrices, readout, numbers);
+  const known = new Map(); // what was derived of the last checkpoints: scrubbing finds it here
   let shown = null, derived = null, hovered = null;
 
   const image = () => Math.min(host.get("image"), shown.images.images.shape[0] - 1, shown.now.patches.shape[0] - 1);
@@ -171,17 +173,20 @@ function side(host, isSecond) {
   function derive() {
     const key = `${shown.key} ${image()} ${host.get("gramOrder")}`;
     if (derived?.key === key) return derived;
+    if (known.has(key)) return (derived = known.get(key));
     const rows = (t) => [rowsOf(t.patches.data, t.patches.shape, image()), t.patches.shape[2]];
     const [now, width] = rows(shown.now), [then, thenWidth] = shown.then ? rows(shown.then) : [null, 0];
     const count = now.length / width, same = then !== null && count === then.length / thenWidth;
     const order = host.get("gramOrder") === "raster" ? Int32Array.from({ length: count }, (_, n) => n) : same ? gramOrder(then, thenWidth) : gramOrder(now, width);
     const bins = Math.min(BINS, count);
     derived = { key, now, width, then, thenWidth, count, same, order, bins, place: Int32Array.from(order), matrix: { now: gramBinned(now, width, order, bins) }, changed: null };
+    known.set(key, derived);
+    while (known.size * count > KNOWN && known.size > 1) known.delete(known.keys().next().value);
     order.forEach((patch, at) => { derived.place[patch] = Math.floor((at * bins) / count); });
     if (same) {
       derived.matrix.anchor = gramBinned(then, thenWidth, order, bins);
       derived.matrix.difference = derived.matrix.now.map((value, i) => value - derived.matrix.anchor[i]);
-      const own = derived, work = () => { own.changed = gramChanged(now, width, then, thenWidth); };
+      const own = derived, work = () => { Object.assign(own, { changed: gramChanged(now, width, then, thenWidth), words: null }); };
       if (count <= AT_ONCE) work();
       else setTimeout(() => { work(); if (derived === own) paint(); }, 120);
     }
@@ -293,16 +298,17 @@ function side(host, isSecond) {
     for (const kind of ["anchor", "difference", "changed", "matrix-anchor", "matrix-difference"]) element.querySelector(`[data-kind=${kind}]`).hidden = !d.same;
     element.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
     if (head.textContent !== shown.title) head.textContent = shown.title;
-    const mean = (values) => (values.reduce((sum, value) => sum + value, 0)) / values.length;
-    const words = !d.same ? `Image ${image() + 1}, ${d.count} patches: mean cosine ${number(mean(d.matrix.now), 3)}. ${shown.then ? "What it is held against cuts the image into other patches, so the matrices can't be compared; another number of pixels may fit." : ""}`
+    d.words ??= !d.same ? `Image ${image() + 1}, ${d.count} patches: mean cosine ${number(mean(d.matrix.now), 3)}. ${shown.then ? "What it is held against cuts the image into other patches, so the matrices can't be compared; another number of pixels may fit." : ""}`
       : `Image ${image() + 1}, ${d.count} patches${d.bins < d.count ? ` (drawn as ${d.bins} rows, each a mean)` : ""}: distance of the matrices ${d.changed ? number(overall(d.changed), 3) : "…"} (root mean square), mean cosine ${number(mean(d.matrix.now), 3)} now and ${number(mean(d.matrix.anchor), 3)} at the anchor.`;
-    if (numbers.textContent !== words) numbers.textContent = words;
+    if (numbers.textContent !== d.words) numbers.textContent = d.words;
   }
+
+  const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
   return {
     element, paint, ready: () => shown !== null,
     show(next) { shown = next; element.hidden = false; build(); },
-    clear() { shown = derived = null; element.hidden = true; [pictures, matrices].forEach((place) => { forget(place); place.replaceChildren(); delete place.dataset.key; }); },
+    clear() { shown = derived = null; known.clear(); element.hidden = true; [pictures, matrices].forEach((place) => { forget(place); place.replaceChildren(); delete place.dataset.key; }); },
   };
 }
 

@@ -121,7 +121,8 @@ export function headsPanel(host, name, view) {
   }
 
   function captions(asked, wanted) {
-    const [image, heads, rolled] = stage.children, put = (place, bold, small) => { place.querySelector("b").textContent = bold; place.querySelector("small").textContent = small; };
+    const [image, heads, rolled] = stage.children, say = (place, text) => { if (place.textContent !== text) place.textContent = text; };
+    const put = (place, bold, small) => { say(place.querySelector("b"), bold); say(place.querySelector("small"), small); };
     put(image, `asked by: ${asked.text}`, asked.patch === null ? "point at a patch to ask it" : host.get("pinned") ? "pinned; Esc lets go" : "click to pin");
     const parts = wanted.map((i) => measured[i]).filter(Boolean), mass = percent(host.get("mass"), 0);
     if (!parts.length) {
@@ -131,7 +132,7 @@ export function headsPanel(host, name, view) {
       const mask = union(parts.map((part) => part.mask)), covered = mask.reduce((a, b) => a + b, 0);
       const overlap = shown.mask ? jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask) : NaN;
       put(heads, wanted.length > 1 ? `union of ${wanted.length} heads` : named(wanted[0]), `${mass} in ${covered} of ${mask.length} patches${shown.mask ? `, Jaccard ${overlap.toFixed(2)}` : ""}`);
-      numbers.textContent = sentence(asked, wanted, parts);
+      say(numbers, sentence(asked, wanted, parts));
       if (host.get("pinned") || asked.patch === null) words.textContent = `${nameOf(host, name)}, asked by ${asked.text}: ${numbers.textContent}`;
     }
     put(rolled, shown.tensors.rollout ? "rollout" : "", shown.tensors.rollout ? (asked.token < shown.tensors.rollout.shape[0] ? "attention multiplied through all layers, half past each" : "here only for the class token") : "needs a checkpoint");

@@ -17,7 +17,7 @@ import { nearest, pairs, rowsOf } from "./matches.js";
 import { picker } from "./picker.js";
 import { LOOKED_AT, ahead, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { slider } from "./slider.js";
-import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
+import { afterwards, drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2"];
@@ -76,7 +76,9 @@ function panel(host, name) {
   const small = h("div", { class: "tiles small" });
   const content = h("div", { hidden: true }, h("div", { class: "matched" }, ...two, lines), numbers, small);
   const element = h("section", { class: "side", "aria-label": "Similarity in one network" }, title, status, content);
-  let shown = null, maps = null, mapsOf = "", matched = null, matchedOf = "", painted = 0;
+  const known = new WeakMap(); // features → pairs that were found in them: scrubbing finds them here
+  let shown = null, maps = null, mapsOf = "", matched = null, matchedOf = "", painted = {};
+  const paintSmall = afterwards(() => small.querySelectorAll("canvas").forEach((canvas) => canvas.paint()));
 
   function show({ tensors, said }, { tensors: probe }) {
     shown = { ...tensors, said, probe, grid: [said.rows, said.columns], count: said.rows * said.columns, width: tensors.patches.shape[2], version: (shown?.version ?? 0) + 1 };
@@ -118,8 +120,8 @@ function panel(host, name) {
     match(image, other);
     drawLines(image, other);
     two.forEach((canvas) => canvas.paint());
-    const now = ++painted; // the small ones a frame later, unless something new is pointed at by then
-    requestAnimationFrame(() => setTimeout(() => { if (now === painted) small.querySelectorAll("canvas").forEach((canvas) => canvas.paint()); }));
+    if (painted.of !== mapsOf || painted.probe !== shown.probe) paintSmall();
+    painted = { of: mapsOf, probe: shown.probe };
   }
 
   function match(image, other) {
@@ -127,7 +129,11 @@ function panel(host, name) {
     if (key === matchedOf) return;
     matchedOf = key;
     const rows = rowsOf(shown, image), others = rowsOf(shown, other);
-    matched = { rows, others, ...pairs(rows, others, shown.width, { both: host.get("mutual") === 1, ratio: host.get("ratio") }) };
+    const asked = `${image} ${other} ${host.get("ratio")} ${host.get("mutual")}`;
+    if (!known.has(shown.patches)) known.set(shown.patches, new Map());
+    const of = known.get(shown.patches);
+    if (!of.has(asked)) of.set(asked, pairs(rows, others, shown.width, { both: host.get("mutual") === 1, ratio: host.get("ratio") }));
+    matched = { rows, others, ...of.get(asked) };
   }
 
   function drawLines(image, other) {

@@ -14,7 +14,7 @@
 import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { beside } from "./sight.js";
-import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
+import { afterwards, drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
   const view = { mode: "joint", foreground: false };
@@ -32,6 +32,7 @@ export function mount(element, host) {
   host.on(["image", "patch"], paint);
   host.on("data", () => { if (!shown) load(); });
   let shown = null, asked = 0, anchor = { run: null, step: null }, maps = null, mapsOf = "", queued = false;
+  const paintSmall = afterwards(() => small.querySelectorAll("canvas").forEach((canvas) => canvas.paint()));
 
   async function load() {
     const track = host.run(), stop = host.stop();
@@ -88,17 +89,21 @@ export function mount(element, host) {
     }
     if (small.dataset.key !== `${count}`) {
       forget(small);
+      small.dataset.named = "";
       refill(small, `${count}`, () => Array.from({ length: count }, (_, i) =>
         h("button", { type: "button", class: "tile-button", onclick: () => host.set({ image: i, patch: null, pinned: false }) },
           tile((context, size) => (maps ? similar : components)(context, size, i), { "aria-hidden": "true" }))));
     }
-    [...small.children].forEach((button, i) => {
+    const named = `${host.get("run")} ${count} ${image}`;
+    if (small.dataset.named !== named) [...small.children].forEach((button, i) => {
       const name = shown.classes?.[shown.labels?.data[i]];
       button.setAttribute("aria-pressed", i === image ? "true" : "false");
       button.setAttribute("aria-label", `image ${i + 1}${name ? `, ${name}` : ""}`);
       button.title = `image ${i + 1}${name ? `: ${name}` : ""}`;
     });
-    element.querySelectorAll(".pair canvas, .tiles canvas").forEach((canvas) => canvas.paint());
+    small.dataset.named = named;
+    large.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
+    paintSmall();
     const words = {
       image: "image", components: "components",
       similar: patch === null ? "point at a patch" : `like patch ${patch + 1}${host.get("pinned") ? ", pinned" : ""}`,

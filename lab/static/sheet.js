@@ -13,8 +13,8 @@ export function sheet({ label, choose, moved = () => {} }) {
 
   element.cells = (list, perRow) => {
     [count, across] = [list.length, perRow];
-    element.style.setProperty("--across", across);
-    element.style.setProperty("--down", Math.ceil(count / across));
+    for (const [name, value] of [["--across", across], ["--down", Math.ceil(count / across)]])
+      if (element.style.getPropertyValue(name) !== String(value)) element.style.setProperty(name, value);
     while (buttons.children.length > count) buttons.lastChild.remove();
     while (buttons.children.length < count) {
       const index = buttons.children.length;
@@ -24,8 +24,8 @@ export function sheet({ label, choose, moved = () => {} }) {
       const button = buttons.children[i];
       if (button.title !== title) { button.title = title; button.setAttribute("aria-label", title); }
       if (button.textContent !== text) button.textContent = text;
-      button.setAttribute("aria-selected", chosen ? "true" : "false");
-      button.tabIndex = i === at ? 0 : -1;
+      if (button.ariaSelected !== String(Boolean(chosen))) button.ariaSelected = String(Boolean(chosen));
+      if (button.tabIndex !== (i === at ? 0 : -1)) button.tabIndex = i === at ? 0 : -1;
     });
   };
 
@@ -36,8 +36,10 @@ export function sheet({ label, choose, moved = () => {} }) {
     if (!count) return;
     const down = Math.ceil(count / across), colours = RAMPS[table];
     const [width, height] = [across * (columns + 1) - 1, down * (rows + 1) - 1];
-    if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    canvas.style.aspectRatio = `${width} / ${height}`;
+    if (canvas.width !== width || canvas.height !== height) {
+      [canvas.width, canvas.height] = [width, height];
+      canvas.style.aspectRatio = `${width} / ${height}`;
+    }
     const rgba = new ImageData(width, height);
     for (let i = 0; i < count; i++) {
       const { values, low, high } = map(i) ?? {};

@@ -3,6 +3,7 @@
 // The state keeps `source` (null: the run's teacher at the clock; "student", "first", "overlay", "model:NAME"), `against` (a second one,
 // to compare), `images` (null: the run's probe images; "data": of its data set; "folder:K", "set:HASH") and `size` (pixels a side; 0: as the network was trained).
 
+import { grouped } from "./dom.js";
 import { forget } from "./tiles.js";
 
 export const LOOKED_AT = ["stop", "run", "overlay", "source", "against", "images", "size"];
@@ -29,7 +30,7 @@ export function nameOf(host, name = host.get("source")) {
   if (name?.startsWith("model:")) return name.slice(6).replace(/^random:/, "untrained ");
   const run = host.runs()?.find(({ id }) => id === (name === "overlay" ? host.get("overlay") : host.get("run")))?.name ?? "run";
   const step = sourceOf(host, name)?.split(":")[2];
-  return `${run}, ${name === "student" ? "student" : "teacher"}${step === undefined ? "" : ` at step ${Number(step).toLocaleString("en-GB").replaceAll(",", "\u202f")}`}`;
+  return `${run}, ${name === "student" ? "student" : "teacher"}${step === undefined ? "" : ` at step ${grouped(Number(step))}`}`;
 }
 
 /** The networks that are shown: one, or two side by side. */

@@ -11,8 +11,9 @@ import { remembering, tools } from "./tools.js";
 
 const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, beside: null, step: null, image: 0, layer: -1 };
 const LIVE = 700, QUIET = 4000, LIST = 2500; // milliseconds between questions
-const LONGEST = 6000; // points of one curve, before it is asked for anew in fewer
+const LONGEST = 2400; // points of one curve, before it is asked for anew in 2000: more than a screen has, however long somebody watches
 const CACHE = 96 * 2 ** 20; // bytes of maps kept for scrubbing
+const ANSWERS = 600; // and how many answers: those without maps have no bytes to count
 
 export function createHost(transport, given = {}) {
   const kept = { ...KEPT_IN_ADDRESS };
@@ -29,7 +30,7 @@ export function createHost(transport, given = {}) {
       const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
       if (!changed.length) return;
       Object.assign(state, changes);
-      writeAddress();
+      if (changed.some((key) => key in kept || key === "follow")) writeAddress();
       changed.forEach((key) => emit(key));
       if (["run", "overlay", "beside"].some((key) => changed.includes(key))) tick();
     },
@@ -147,7 +148,7 @@ export function createHost(transport, given = {}) {
       entry.bytes = Object.values(tensors ?? {}).reduce((sum, { data }) => sum + data.byteLength, 0);
       let total = [...maps.values()].reduce((sum, { bytes }) => sum + bytes, 0);
       for (const [key, { bytes }] of maps) {
-        if (total <= CACHE || key === name) break;
+        if ((total <= CACHE && maps.size <= ANSWERS) || key === name) break;
         maps.delete(key);
         total -= bytes;
       }

@@ -23,6 +23,15 @@ const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => ta
 /** Stop watching the size of tiles that leave the page. */
 export const forget = (element) => element.querySelectorAll("canvas").forEach((canvas) => sizes.unobserve(canvas));
 
+/** What does the work a frame later, unless it is called again by then: what is pointed at goes first. */
+export function afterwards(work) {
+  let called = 0;
+  return () => {
+    const now = ++called;
+    requestAnimationFrame(() => setTimeout(() => { if (now === called) work(); }));
+  };
+}
+
 const kept = new WeakMap(); // probe images → small canvases, each made once
 
 /** One probe image as a canvas of its own size; in grey as a ground for colours. */
@@ -46,7 +55,7 @@ export function picture(images, index, grey = false) {
 function onCanvas(rgba) {
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [rgba.width, rgba.height];
-  canvas.getContext("2d").putImageData(rgba, 0, 0);
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(rgba, 0, 0); // stays where it is written
   return canvas;
 }
 
@@ -57,13 +66,25 @@ export function drawPicture(context, size, source) {
 
 /** Patches by `colour(n)` → [r, g, b, a] with a from 0 to 1. */
 export function drawPatches(context, size, [rows, columns], colour) {
-  const rgba = new ImageData(columns, rows);
-  for (let n = 0; n < rows * columns; n++) {
+  const { canvas, pixels, rgba } = ground(rows, columns);
+  for (let n = 0, at = 0; n < rows * columns; n++, at += 4) {
     const [r, g, b, a = 1] = colour(n);
-    rgba.data.set([r, g, b, 255 * a], 4 * n);
+    rgba[at] = r; rgba[at + 1] = g; rgba[at + 2] = b; rgba[at + 3] = 255 * a;
   }
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
   context.imageSmoothingEnabled = false;
-  context.drawImage(onCanvas(rgba), 0, 0, size, size);
+  context.drawImage(canvas, 0, 0, size, size);
+}
+
+const grounds = new Map(); // "rows columns" → a canvas of a pixel a patch, filled anew for each map: to make one takes longer than to fill it
+
+function ground(rows, columns) {
+  const key = `${rows} ${columns}`;
+  if (!grounds.has(key)) {
+    const pixels = new ImageData(columns, rows);
+    grounds.set(key, { canvas: onCanvas(pixels), pixels, rgba: pixels.data });
+  }
+  return grounds.get(key);
 }
 
 /** Values → colours of a table, from `low` to `high`. */

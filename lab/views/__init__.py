@@ -73,6 +73,8 @@ class View:
     """Of a figure: each keyword argument's kind, choices and default."""
     records: list[str] = field(default_factory=list)
     """What it asks for, for hosts that can't compute: paths with `{run}`, `{step}`, `{name:this|that}` (`lab.onefile`)."""
+    grows: bool = False
+    """Of a figure: whether every logged step changes it, and not only the clock's."""
     films: bool = False
     """Whether Python can draw it at any step (`lab.stills`), for films and where no script runs."""
 

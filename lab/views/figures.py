@@ -52,8 +52,9 @@ def figure(*, page: str, title: str, shows: str, look: str, place: int = 50, hal
         controls = {p.name: control(hints[p.name], p.default, f"{name}({p.name})") for p in others}
         asked = "figure/{name}/{run}/{step}?controls={controls}".replace("{name}", name)
         view = View(
-            name, page, title, shows, look, place, half, needs, module="figure", controls=controls, records=[asked]
-        )
+            name, page, title, shows, look, place, half, needs, module="figure", controls=controls, records=[asked],
+            grows=hints[first.name] is Run,
+        )  # fmt: skip
         FIGURES[name] = Figure(view, function, hints[first.name], hints)
         return function
 

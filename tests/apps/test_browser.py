@@ -332,6 +332,38 @@ def test_scrubbing_moves_every_picture_and_is_kept_in_the_address(watched: Watch
     assert "step=" not in page.url
 
 
+COUNTED = """
+[window.framed, window.pending] = [0, 0];
+const frame = window.requestAnimationFrame.bind(window), ask = window.fetch.bind(window);
+window.requestAnimationFrame = (work) => { window.framed++; return frame(work); };
+window.fetch = async (...what) => { window.pending++; try { return await ask(...what); } finally { window.pending--; } };
+window.still = () => { const before = window.seen; window.seen = window.framed; return before === window.seen && !window.pending; };
+"""
+
+
+def test_a_page_asks_for_nothing_while_there_is_nothing_new(watched: Watched) -> None:
+    """No frame when nothing moves, and nothing of the lab when a checkpoint was seen before."""
+    page, asked = watched.page, []
+    page.add_init_script(COUNTED)
+    watched.open()
+    watched.wait("document.querySelectorAll('[data-view=patches] .pair canvas').length === 3")
+    page.locator("[data-view=patches]").scroll_into_view_if_needed()
+    page.wait_for_function("still()", polling=500)
+
+    stops = page.evaluate("import('/static/lab/page.js').then(({ host }) => host.stops().length)")
+    keys = [key for key in "[]" for _ in range(stops - 1)]
+    for key in keys:
+        page.keyboard.press(key)
+        page.wait_for_function("still()", polling=150)
+    page.on("request", lambda request: asked.append(request.url))
+    for key in keys:
+        page.keyboard.press(key)
+        page.wait_for_timeout(30)
+    page.wait_for_function("still()", polling=150)
+    assert [url for url in asked if "/api/run/" in url and "/since?" not in url] == []
+    assert [url for url in asked if "/api/sight/" in url or "/api/figure/" in url] == []
+
+
 def test_playing_goes_through_the_checkpoints(watched: Watched) -> None:
     page = watched.open(step=0).page
     watched.wait("document.querySelector('.transport .at').textContent.startsWith('step 0')")
