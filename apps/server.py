@@ -130,6 +130,9 @@ class BeginsWith:
             if message["type"] == "http.response.start":
                 start = message
                 return
+            if message["type"] != "http.response.body":
+                await send(message)
+                return
             content += message.get("body", b"")
             if message.get("more_body"):
                 return

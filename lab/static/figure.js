@@ -1,6 +1,7 @@
 // A figure that a Python function draws (lab/views/figures.py): its arguments as controls, plotly for the rest.
 
 import { card, choice, css, h, toggle } from "./dom.js";
+import { painted } from "./tiles.js";
 
 const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: true, displayModeBar: "hover" };
 
@@ -36,6 +37,7 @@ export function mount(element, host) {
     const now = ++asked;
     try {
       const [Plotly, drawn] = await Promise.all([host.plotly(), host.kept(path, version)]);
+      await painted(); // pictures go first
       if (now !== asked) return;
       status.textContent = "";
       const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: css("ink") || undefined },

@@ -7,7 +7,7 @@ import { RAMPS } from "./maps.js";
 export function tile(paint, attributes = {}) {
   const canvas = h("canvas", { role: "img", ...attributes });
   canvas.paint = () => {
-    const size = Math.round(canvas.clientWidth * (devicePixelRatio || 1));
+    const size = Math.round((canvas.side ?? canvas.clientWidth) * (devicePixelRatio || 1));
     if (!size) return;
     if (canvas.width !== size) canvas.width = canvas.height = size;
     const context = canvas.getContext("2d");
@@ -18,17 +18,24 @@ export function tile(paint, attributes = {}) {
   return canvas;
 }
 
-const sizes = new ResizeObserver((entries) => entries.forEach(({ target }) => target.paint()));
+const sizes = new ResizeObserver((entries) => entries.forEach(({ target, contentRect }) => {
+  target.side = Math.round(contentRect.width); // so that painting need not ask for it, and have the page laid out for the answer
+  target.paint();
+}));
 
 /** Stop watching the size of tiles that leave the page. */
-export const forget = (element) => element.querySelectorAll("canvas").forEach((canvas) => sizes.unobserve(canvas));
+export const forget = (element) => element.querySelectorAll("canvas").forEach((canvas) => { sizes.unobserve(canvas); delete canvas.side; });
+
+/** The next frame has been painted. */
+export const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 
 /** What does the work a frame later, unless it is called again by then: what is pointed at goes first. */
 export function afterwards(work) {
   let called = 0;
-  return () => {
+  return async () => {
     const now = ++called;
-    requestAnimationFrame(() => setTimeout(() => { if (now === called) work(); }));
+    await painted();
+    if (now === called) work();
   };
 }
 

@@ -9,6 +9,9 @@ import numpy as np
 from lab.run import Network, Probe
 from lab.views.figures import figure
 
+MARKED = 64
+"""Directions up to which each has a marker; of more they would lie on one another."""
+
 
 @figure(
     page="monitor",
@@ -26,7 +29,13 @@ def spectrum(probe: Probe, *, tokens: Literal["cls", "patches"] = "patches", net
     variance = np.linalg.svd(flat - flat.mean(0), compute_uv=False) ** 2
     share = variance / max(variance.sum(), 1e-300)
     drawn = go.Figure(
-        go.Scatter(x=np.arange(1, len(share) + 1), y=share, mode="lines+markers", line_color="#0072b2", name=network)
+        go.Scatter(
+            x=np.arange(1, len(share) + 1),
+            y=share,
+            mode="lines+markers" if len(share) <= MARKED else "lines",
+            line_color="#0072b2",
+            name=network,
+        )
     )
     drawn.update_xaxes(title="principal direction (rank)")
     drawn.update_yaxes(title="share of the variance", type="log", exponentformat="power")
