@@ -1,5 +1,7 @@
 """A long day in front of a run, pressed together: memory of the tab and of the server while news keeps coming.
 
+The run has logged for some hours when it is opened, so that its curves are as long as the server and the page let them be.
+
 A page asks for news every 0.7 s, so 8 hours are 41 143 updates.  Here each follows the one before at once, with the server's own
 pause between two readings (0.2 s) taken away, and growth is a straight line through what was measured: an extrapolation."""
 
@@ -15,6 +17,7 @@ from benchmarks import scenes
 from benchmarks.hosts import Served, serving
 from benchmarks.scenes import LabRun, Scene
 from benchmarks.tab import Tab
+from lab.history import KEPT
 
 UPDATES_8_HOURS = 8 * 3600 / 0.7
 HURRIED = (
@@ -41,6 +44,8 @@ def watched(browser: Any, folder: Path, quick: bool) -> dict[str, Any]:
     warm_up, updates, every = (2, 4, 2) if quick else (400, 1600, 100)
     scene = scenes.QUICK if quick else scenes.FULL
     run = scenes.watched(folder / "day" / "watched", _few_pictures(scene), checkpoints=False)
+    for _ in range(20 if quick else 2 * KEPT):
+        run.log(every=1)
     with serving(folder / "day", start=HURRIED, cache=folder / "cache") as served:
         tab = Tab(browser, served.address, instrument=False).open()
         tab.page.wait_for_selector(".plot[data-ready=yes]")

@@ -9,7 +9,7 @@ import { laid, mark as picture } from "./laid.js";
 const CONFIG = {
   displaylogo: false, showSendToCloud: false, responsive: false, doubleClick: false, displayModeBar: false,
 };
-const MANY = 120; // points above which a curve is drawn twice: thin as logged, thick as its running mean
+const MANY = 120; // points above which a curve has no dots, or is drawn twice: thin as logged, thick as its running mean
 const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
 
 /** The last value of a curve that is a number. */
@@ -307,7 +307,7 @@ export function smooth(curve) {
 function trace(curve, opacity, hoverinfo = undefined) {
   const colour = css(curve.colour);
   return {
-    type: "scatter", mode: curve.x.length < 2 || curve.dots ? "lines+markers" : "lines", x: curve.x, y: curve.y, name: escaped(curve.name), connectgaps: false,
+    type: "scatter", mode: curve.x.length < 2 || (curve.dots && curve.x.length <= MANY) ? "lines+markers" : "lines", x: curve.x, y: curve.y, name: escaped(curve.name), connectgaps: false,
     line: { color: colour, width: curve.faint || curve.thin ? 1 : 2, dash: curve.dash ?? "solid" }, opacity: curve.faint ? 0.4 : opacity, marker: { size: curve.faint ? 3 : 5, color: colour },
     fill: curve.fill ?? "none", fillcolor: curve.fill ? tint(colour, 0.28) : undefined, hoverinfo: curve.faint ? "skip" : hoverinfo, hovertemplate: curve.faint || hoverinfo ? undefined : "%{y:.4~g}",
   };
