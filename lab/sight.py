@@ -398,8 +398,9 @@ def offered(house: House) -> dict[str, Any]:
     folders = []
     for folder in about.folders:
         try:
-            folders.append({"name": folder.name, "count": len(pictures.of_folder(folder))})
+            every = len(pictures.files_of(folder))
         except (DinoError, OSError):
-            folders.append({"name": folder.name, "count": 0})
+            every = 0
+        folders.append({"name": folder.name, "count": min(every, pictures.MOST_OF_A_FOLDER), "all": every})
     takes = about.uploads is not False and not (about.uploads is None and house.read_only)
     return {"models": list(about.models), "folders": folders, "takes": takes}

@@ -123,7 +123,7 @@ def published(source: str, pixels: np.ndarray, seed: int) -> tuple[dict[str, np.
         student = Network(load_backbone(source, which="student"), load_head(source, which="student").head).eval()
     patch = teacher.backbone.patch
     crops = config.Crops(global_size=max(1, round(224 / patch)) * patch, local_size=max(1, round(96 / patch)) * patch)
-    image = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+    image = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).contiguous()
     decoded = Decoded(image, torch.tensor(image.shape[2:])[None], torch.tensor([-1]), torch.tensor([0]))
     views = MultiCrop(crops)(decoded, torch.Generator().manual_seed(seed))
     with torch.inference_mode():

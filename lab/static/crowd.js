@@ -95,7 +95,7 @@ export function howMany(host) {
   const choose = (crowd) => host.set({ crowd, spot: -1, ...(/^(folder|set):/.test(host.get("images") ?? "") ? {} : { images: crowd && !host.recorded ? "data" : null }) });
   function fill() {
     const { kind, count } = gathering(host), ofData = kind === "probe" || kind === "data";
-    offer(list, [...(ofData ? [["0", "probe images"]] : []), ...COUNTS.map((many) => [String(many), `${number(many)}${ofData ? " of the data" : ""}${many > LONG ? ", takes long" : ""}`])]);
+    offer(list, [...(ofData ? [["0", "probe images"]] : []), ...COUNTS.map((many) => [String(many), `${number(many)}${ofData ? " of the data" : " of the folder"}${many > LONG ? ", takes long" : ""}`])]);
     list.value = String(count);
     element.hidden = kind === "set";
   }

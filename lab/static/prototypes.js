@@ -121,7 +121,7 @@ export function mount(element, host) {
 
   function shot({ image, place, share }) {
     const name = shown.classes[shown.labels[image]] ?? "", { images, said } = shown;
-    const label = `image ${image + 1}${name ? `, ${name}` : ""}${place === null ? "" : `, patch ${place + 1}`}: share ${percent(share, 0)}`;
+    const label = `image ${image + 1}${name ? `, ${name}` : ""}${place === null ? "" : `, patch ${place + 1}`}: share ${percent(share, share < 0.095 ? 1 : 0)}`;
     const canvas = tile((context, size) => {
       drawPicture(context, size, picture(images, image));
       if (place === null) return;
@@ -129,7 +129,7 @@ export function mount(element, host) {
       mask[place] = 1;
       drawOutline(context, size, mask, [said.rows, said.columns], { width: 2.4 });
     }, { "aria-label": label });
-    const small = h("small", {}, percent(share, 0));
+    const small = h("small", {}, percent(share, share < 0.095 ? 1 : 0));
     return shown.own && shown.kind === "probe"
       ? h("button", { type: "button", class: "shot", title: label, onclick: () => host.set({ image, patch: place, pinned: place !== null }) }, canvas, small)
       : h("div", { class: "shot", title: label }, canvas, small);

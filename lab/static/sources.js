@@ -14,6 +14,7 @@ import { hasCamera, photographed, prepared } from "./handed.js";
 import { keepSight } from "./sight.js";
 
 const PAGES = ["objective", "attention", "patches", "gram", "prototypes", "embedding", "compare"];
+const MANY = ["prototypes", "embedding"]; // pages that show many images of a folder
 const ALONE = ["objective", "prototypes", "embedding"]; // pages on which no second network stands beside the first
 const FRAME = 125; // milliseconds that a frame of a video stays, as long as it stood in the film
 const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
@@ -81,9 +82,9 @@ export function mount(element, host) {
     options(against, [["", "nothing"], ["teacher", "this run's teacher"], ...run.slice(1), ...models], host.get("against"));
     const set = host.get("images");
     if ((set?.startsWith("set:") || (set && host.recorded)) && !handed.has(set)) handed.set(set, host.recorded ? "recorded images" : "handed in");
-    options(images, [["", "probe images"], ...(live && !host.recorded ? [["data", "its data set"]] : []), ...offered.folders.map(({ name, count }, i) => [`folder:${i}`, `${name} (${count})`]), ...handed], set);
+    options(images, [["", "probe images"], ...(live && !host.recorded ? [["data", "its data set"]] : []), ...offered.folders.map(({ name, count, all }, i) => [`folder:${i}`, `${name} (${MANY.includes(host.get("page")) ? all ?? count : count})`]), ...handed], set);
     options(size, [["", "as trained"], ...SIZES.map((side) => [String(side), String(side)])], host.get("size") ? String(host.get("size")) : "");
-    size.parentElement.hidden = host.recorded; // a file holds one
+    size.parentElement.hidden = host.recorded || host.get("page") === "objective"; // a file holds one, crops have their own
     open.hidden = !offered.takes;
     play.hidden = !films.has(set);
     camera.hidden = !offered.takes || camera.dataset.there !== "true";
