@@ -192,5 +192,5 @@ def why_no_head(question: dict[str, Any]) -> dict[str, Any]:
     try:
         load_head(question["source"])
     except CheckpointError as error:
-        return {"why": str(error)}
+        return {"why": str(error).rstrip(".")}
     return {"why": ""}

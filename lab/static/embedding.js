@@ -216,7 +216,7 @@ export function mount(element, host) {
       if (kind === "loss" && !shown.own) return [h("span", {}, "An image's own loss is known of a run's teacher over the run's own images: choose those above.")];
       if (kind === "entropy") return ramp("entropy of the answer: 0", `ln K = ${number(Math.log(shown.answers.said.prototypes ?? 2))} nats`);
       if (kind === "loss") return shown.loss ? [...ramp(`own loss: ${number(bounds()[0])}`, `${number(bounds()[1])} nats`), h("span", {}, `step ${number(shown.loss.said.step)}${shown.loss.said.student ? "" : "; the teacher stands in for the student, which was not kept"}`)] : [h("span", {}, "each image's own loss is being computed …")];
-      if (kind === "neighbours") return ramp("neighbours of the same label: none of 10", "all");
+      if (kind === "neighbours") return [...ramp("neighbours of the same label: none of 10", "all"), ...(count() > 1500 ? [h("span", {}, "grey: not asked, of so many")] : [])];
       if (kind === "prototype") return [...shown.named.map((group, i) => h("div", {}, h("dt", {}, swatch(GROUPS[i]), `prototype ${group}`))), h("div", {}, h("dt", {}, swatch(OTHER), "others"))];
       return counted(values("label")).sort((a, b) => a[0] - b[0]).map(([label, n]) =>
         h("div", {}, h("dt", {}, swatch(label < 0 ? OTHER : GROUPS[label % GROUPS.length]), shown.classes[label] ?? (label < 0 ? "no label" : `class ${label}`)), h("dd", {}, String(n))));

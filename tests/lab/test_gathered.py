@@ -117,7 +117,7 @@ def test_a_published_network_with_a_head_answers_for_a_folder(house: House) -> N
 def test_a_network_without_a_head_says_why_it_names_no_prototypes(house: House) -> None:
     answers, said = ask(house, "gathered/answers", source=f"model:{FLOOR}", images="folder:0", count=300, size=32)
     assert "top" not in answers
-    assert said["why"] == f"{FLOOR} is a backbone alone, which has no prototypes; a full checkpoint of DINO has."
+    assert said["why"] == f"{FLOOR} is a backbone alone, which has no prototypes; a full checkpoint of DINO has"
     assert said["images"] == 7
 
 
