@@ -291,7 +291,7 @@ def test_prototypes_show_their_images_and_an_answer_goes_through_training(watche
 def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab: Lab) -> None:
     page = opened(watched, "embedding", run="run_v1", source="model:full", images="folder:0", size=32)
     card = page.locator("[data-view=embedding]")
-    card.get_by_text("through full, PCA.").wait_for()
+    card.get_by_text("through full, PCA.").wait_for(timeout=240_000)  # a worker starts
     source = f"{lab.address}/api/gathered/answers?source=model:full&images=folder:0&count=300&size=32"
     tensors = load(urllib.request.urlopen(source).read())
     assert "14 points" in card.inner_text()
@@ -308,10 +308,10 @@ def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab
     most = np.bincount(tensors["top"][:, 0]).max()
     assert f"first for {most} (" in page.locator("[data-view=prototypes] .prototype-name").first.inner_text()
     page.locator("[data-view=sources]").get_by_label("Network").select_option("model:random:vit_tiny_patch16_224")
-    page.get_by_text("untrained vit_tiny_patch16_224 names no prototypes: ").wait_for()
+    page.get_by_text("untrained vit_tiny_patch16_224 names no prototypes: ").wait_for(timeout=240_000)
     assert page.locator("[data-view=prototypes] .prototype-row").count() == 0
     page = opened(watched, "objective", run="run_v1", source="model:full", images="folder:0", stage=7)
-    page.get_by_text("The networks and heads of full").wait_for()
+    page.get_by_text("The networks and heads of full").wait_for(timeout=240_000)
     page.locator("[data-view=objective] [data-cell='loss.l.0']").wait_for()
     page.locator("[data-view=sources]").get_by_label("Network").select_option("model:random:vit_tiny_patch16_224")
     page.get_by_text("is a backbone alone, which has no prototypes").wait_for()
