@@ -56,9 +56,10 @@ live = live_run("tiny", name="mine", steps=scaled(700, quick=30))
 live
 
 # %% [markdown]
-# Give it a second look now and then: run this cell whenever you like. The widget (in JupyterLab) follows by itself.
+# Give it a second look now and then: run this cell whenever you like (the first time it waits for step 30, some ten seconds). The widget (in JupyterLab) follows by itself.
 
 # %%
+live.wait(step=scaled(30, quick=10))
 print(live)
 show("loss", run=live.run)
 
@@ -80,7 +81,6 @@ for path in sorted(live.path.iterdir()):
 # end yet, because the trainer may be in the middle of writing it.
 
 # %%
-live.wait(step=scaled(30, quick=10))
 text = (live.path / METRICS).read_text()
 whole = text[: text.rfind("\n") + 1]
 rows = [json.loads(line) for line in whole.splitlines()]
@@ -160,7 +160,7 @@ for place, name, title in (
     (axes[2], "teacher_temperature", "Teacher's temperature"),
 ):
     place.plot([getattr(now, name) for now in at])
-    place.set(title=title, xlabel="training step", ylabel="value")
+    place.set(title=title, xlabel="training step", ylabel="value (no unit)")
 look(
     drawn,
     "the constants of every step of this run, known before it began.",
