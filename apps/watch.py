@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import getpass
+import logging
 import os
 import socket
 import sys
@@ -52,8 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             flush=True,
         )
     print(f"DINO lab: {address}   (Ctrl-C stops the lab; a training goes on)", flush=True)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     uvicorn.run(app, host=options.host, port=options.port, log_level="warning", timeout_graceful_shutdown=2)
     return 0
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not that an open page hears no more of a lab that was stopped."""
+    ended = record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError)
+    return not ended and "graceful shutdown exceeded" not in record.getMessage()
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:
