@@ -15,6 +15,9 @@ const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of a
 /** The last value of a curve that is a number. */
 export const last = (curve) => curve?.y.findLast((y) => y !== null) ?? null;
 
+/** How far a run came: one that ran to its end did all its steps, whichever it logged last. */
+export const reached = ({ status, step, steps }) => (status === "finished" ? Math.max(step, steps ?? 0) : step);
+
 /** 0 fine, 1 a warning, 2 an alarm. */
 export const severity = (level) => ({ trouble: 2, watch: 1 })[level] ?? 0;
 

@@ -10,7 +10,7 @@
 // What is happening, in words: the trainer's own diagnosis with its evidence, and how far the run is.
 
 import { duration, h, icon, number, percent, refill } from "./dom.js";
-import { last, severity } from "./chart.js";
+import { last, reached, severity } from "./chart.js";
 
 const NAMES = {
   healthy: "Healthy", warming_up: "Warming up", exploding: "Exploding", uniform_collapse: "Collapsing to uniform", prototype_collapse: "Collapsing to few prototypes",
@@ -59,8 +59,8 @@ export function mount(element, host) {
     refill(reasons, key, () => children);
     say(reasons.querySelector(".verdict-sentence"), sentence); // numbers that hold now: no news to a screen reader, and no link loses its focus
     if (evidence) say(reasons.querySelector(".verdict-evidence span"), evidence);
-    bar.value = head.steps ? Math.min(head.step / head.steps, 1) : 0;
-    fact("step", "step", `${number(head.step)}${head.steps ? ` of ${number(head.steps)}` : ""}`);
+    bar.value = head.steps ? Math.min(reached(head) / head.steps, 1) : 0;
+    fact("step", "step", `${number(reached(head))}${head.steps ? ` of ${number(head.steps)}` : ""}`);
     fact("speed", "images/s", number(head.images_per_second));
     fact("left", head.status === "running" ? "time left" : "trained for", duration(head.status === "running" ? head.seconds_left : head.seconds));
     fact("loss", head.prototypes ? `loss (ln K ${number(Math.log(head.prototypes))})` : "loss", number(last(track.curves.loss)));

@@ -10,7 +10,7 @@
 // The runs below the folders given: pick one, lay others over it.
 
 import { arrange, h, icon, refill } from "./dom.js";
-import { severity } from "./chart.js";
+import { reached, severity } from "./chart.js";
 import { joined, laid, mark, MOST, without } from "./laid.js";
 
 const STATES = {
@@ -66,8 +66,8 @@ export function mount(element, host) {
   function tell(run, { place, state, name, about, bar, pick, over }) {
     const [word, meaning] = STATES[run.status] ?? [run.status, ""], text = run.gallery ? `gallery · ${word}` : word;
     const chosen = run.id === host.get("run"), shown = laid(host), overlaid = chosen ? null : shown.find(({ id }) => id === run.id)?.look, full = !overlaid && shown.length >= MOST;
-    const done = run.steps ? Math.min(run.step / run.steps, 1) : 0;
-    const said = [run.recipe, `${run.step}${run.steps ? ` / ${run.steps}` : ""} steps`, run.parent ? `forked from ${run.parent}` : null].filter(Boolean).join(" · ");
+    const done = run.steps ? Math.min(reached(run) / run.steps, 1) : 0;
+    const said = [run.recipe, `${reached(run)}${run.steps ? ` / ${run.steps}` : ""} steps`, run.parent ? `forked from ${run.parent}` : null].filter(Boolean).join(" · ");
     Object.assign(place.dataset, { chosen: String(chosen), over: String(Boolean(overlaid)), status: run.status });
     refill(state, `${run.level} ${text}`, () => [icon(severity(run.level) > 1 ? "alarm" : severity(run.level) ? "warning" : "dot"), text]);
     refill(name, run.name, () => [run.name]);

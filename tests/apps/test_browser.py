@@ -585,7 +585,7 @@ def test_one_card_alone_has_all_of_a_projectors_width(watched: Watched) -> None:
 
 def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
-    with serving(tmp_path / "runs", tmp_path / "cache") as (address, _):
+    with serving(tmp_path / "runs", tmp_path / "cache") as (address, process):
         page = browser.new_page()
         page.set_default_timeout(SLOW)
         page.goto(address)
@@ -593,5 +593,9 @@ def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path
         late = Growing(tmp_path / "runs" / "late")
         late.log(3)
         page.locator("[data-fact=step] dd", has_text="30").wait_for()
+        late.writer.update(status="finished", steps=36)
+        page.locator(".run-about", has_text="36 / 36 steps").wait_for()
         late.writer.close()
+        process.terminate()
+        assert "Traceback" not in process.communicate(timeout=60)[0], "an open page ends with the lab"
         page.close()
