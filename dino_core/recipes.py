@@ -445,6 +445,9 @@ def _onward(schedules: Schedules) -> Schedules:
 def tiny_dinov2() -> TrainConfig:
     """A laptop's DINOv2: `tiny` with iBOT, Sinkhorn-Knopp for views and patches, and stronger KoLeo.
 
+    LayerScale begins at 1: where it begins at 0.1, the network has hardly begun after a laptop's few hundred steps
+    (docs/study.md).
+
     dino-lab train tiny_dinov2"""
     base = tiny()
     return replace(
@@ -452,7 +455,7 @@ def tiny_dinov2() -> TrainConfig:
         recipe="tiny_dinov2",
         steps=1000,
         batch_size=32,
-        backbone=replace(base.backbone, layer_scale=0.1),
+        backbone=replace(base.backbone, layer_scale=1.0),
         objective=Dino(centering="sinkhorn", koleo_weight=0.1),
         ibot=Ibot(
             weight=0.5, separate_head=True, head=Head(hidden=256, bottleneck=64, prototypes=256), centering="sinkhorn"
@@ -473,7 +476,9 @@ def tiny_dinov3_gram() -> TrainConfig:
         base,
         recipe="tiny_dinov3_gram",
         steps=1000,
-        backbone=replace(base.backbone, name="rope", ffn="swiglu", heads=4, rope_rescale=1.3, drop_path_uniform=True),
+        backbone=replace(
+            base.backbone, name="rope", ffn="swiglu", heads=4, rope_rescale=1.3, drop_path_uniform=True, norm_eps=1e-5
+        ),
         schedules=replace(
             base.schedules,
             momentum=(0.99, 0.998),

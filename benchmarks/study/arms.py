@@ -96,12 +96,14 @@ PHOTOGRAPHS = Group(
 
 TAKEN_BACK = Group(
     name="taken_back",
-    says="`tiny_dinov2`, which learns more slowly than `tiny`, with one of its parts as `tiny` has it, and with DINOv3's network",
+    says="`tiny_dinov2` with LayerScale beginning at 0.1, as it first was, with one of its parts as `tiny` has it, and with DINOv3's network",
     recipe="tiny_dinov2",
     steps=400,
+    options=("--backbone.layer-scale", "0.1"),
     arms=(
-        Arm("tiny_dinov2"),
+        Arm("LayerScale 0.1"),
         Arm("no LayerScale", ("--backbone.layer-scale", "None")),
+        Arm("LayerScale 1", ("--backbone.layer-scale", "1")),
         Arm("no iBOT", ("--ibot.weight", "0")),
         Arm("moving centre", ("--objective.centering", "centre")),
         Arm("KoLeo 0.05", ("--objective.koleo-weight", "0.05")),
