@@ -96,7 +96,7 @@ PHOTOGRAPHS = Group(
 
 TAKEN_BACK = Group(
     name="taken_back",
-    says="`tiny_dinov2` as it first was, LayerScale beginning at 0.1; with one of its parts as `tiny` has it; with DINOv3's network",
+    says="`tiny_dinov2` as it first was, LayerScale beginning at 0.1; with one of its parts as `tiny` has it; DINOv3's network",
     recipe="tiny_dinov2",
     steps=400,
     options=("--backbone.layer-scale", "0.1"),
