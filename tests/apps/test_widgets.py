@@ -123,11 +123,13 @@ def test_two_widgets_share_one_clock_with_each_other_and_with_python(book: Noteb
         book.page.wait_for_timeout(100)
     book.wait(f"{AT}.length === 2 && [...{AT}].every((at) => at.textContent.startsWith('step 0'))")
     book.wait("document.querySelector('[data-view=attention] .film [data-stop=\"0\"]').ariaCurrent === 'true'")
+    knows = "import json, time\nwhile {name}.step != {step}: time.sleep(0.05)\nprint(json.dumps({name}.state))"
     for name in ("heads", "patches"):
-        read = f"import json, time\nwhile {name}.step != 0: time.sleep(0.05)\nprint(json.dumps({name}.state))"
-        assert book.run(read) == {"step": 0, "image": 2}
+        assert book.run(knows.format(name=name, step=0)) == {"step": 0, "image": 2}
     slider.press("ArrowRight")
     book.wait(f"[...{AT}].every((at) => at.textContent.startsWith('step 50'))")
+    for name in ("heads", "patches"):  # the last to speak is right, so Python speaks after it has heard
+        assert book.run(knows.format(name=name, step=50)) == {"step": 50, "image": 2}
     book.run("patches.look(step=100, image=1)")
     book.wait(f"[...{AT}].every((at) => at.textContent.startsWith('step 100'))")
     book.wait("document.querySelector('[data-view=attention] .strip [aria-selected=true]').id === 'probe-1'")
