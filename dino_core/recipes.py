@@ -37,7 +37,9 @@ from dino_core.errors import ConfigError
 
 
 def tiny() -> TrainConfig:
-    """A laptop's recipe: five minutes on 2 CPU cores on the built-in shapes.  What it reaches: README, "What a learner sees in five minutes".
+    """A laptop's recipe: five minutes on 2 CPU cores on the built-in shapes.
+
+    What it reaches: README, "What a learner sees in five minutes".
 
     dino-lab train tiny"""
     return TrainConfig(
