@@ -57,7 +57,7 @@ MOUNT = """
   const at = (name) => new URL(`static/lab/${name}.js`, document.baseURI).href;
   const about = ABOUT, stand = element.querySelector(".lab-view");
   const { place } = await import(at("page"));
-  window.loaded();
+  window.loaded?.();
   if (!stand.dataset.placed) { stand.dataset.placed = "yes"; place(stand, about, () => import(at(about.module))); }
 })();
 """

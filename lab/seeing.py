@@ -24,6 +24,7 @@ from lab import background, cache
 from lab.albums import album
 from lab.analysis import prototypes
 from lab.crowd import PATCHES, TOP, patches_of
+from lab.crowd import centres as centres_of
 from lab.gathering import MORE, Tell, duplicates, in_parts, kept
 from lab.resumable import load_student
 from lab.run import Run
@@ -63,7 +64,7 @@ def crowd(question: dict[str, Any]) -> dict[str, Any]:
     found, side = album({"run": str(run.path)}, question["count"]), run.probe_images.images.shape[-1]
     folder = run.checkpoint_folder(question["step"])
     network, crops = load_teacher(folder), run.config.crops
-    centres = _centres(folder) if question["centred"] else {}
+    centres = centres_of(folder) if question["centred"] else {}
     grid = [side // network.backbone.patch] * 2
 
     def make(first: int, last: int, tell: Tell) -> dict[str, np.ndarray]:
@@ -127,7 +128,7 @@ def _targets(logits: torch.Tensor, folder: Path, way: str, temperature: float) -
     """The teacher's logits (T B K) as the objective makes targets of them."""
     if way == "sinkhorn":
         return sinkhorn(logits.flatten(0, 1), temperature).unflatten(0, logits.shape[:2])
-    centre = _centres(folder).get("centre") if way == "centre" else None
+    centre = centres_of(folder).get("centre") if way == "centre" else None
     shift = 0.0 if centre is None else torch.from_numpy(np.asarray(centre, np.float32))
     return ((logits - shift) / temperature).softmax(-1)
 
@@ -160,9 +161,3 @@ def told(
             "patch_probability": answer.max(-1).astype(np.float32),
         }
     return found
-
-
-def _centres(folder: Path) -> dict[str, np.ndarray]:
-    from lab.crowd import centres
-
-    return centres(folder)
