@@ -41,6 +41,7 @@ from dino_core.loop import Loop, begin_probes  # noqa: E402
 from dino_core.model import Backbone, Head, Network  # noqa: E402
 from dino_core.model.abreast import can_share  # noqa: E402
 from dino_core.model.continued import continued, first_backbone, first_weights_again  # noqa: E402
+from dino_core.model.frugal import keep_less  # noqa: E402
 from dino_core.model.recomputing import recompute  # noqa: E402
 from dino_core.model.unfused import attend_in_products, fused_is_slower  # noqa: E402
 from dino_core.objective import Objective, build_objective  # noqa: E402
@@ -249,6 +250,8 @@ def build_networks(
             attend_in_products(network)
     if machine.checkpointing:
         recompute(student.backbone)
+    elif device.type == "cpu" and not machine.compile:
+        keep_less(student.backbone)
     if machine.parallel == "fsdp" and parallel.active():
         shard(student, device, reshard=machine.reshard)
         shard(teacher, device)
