@@ -11,18 +11,17 @@ import math
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from dino_core.rundir import read
 from dino_core.rundir.schema import EVENTS, METRICS, RUN
 from dino_core.rundir.write import plain
+from lab import longfile
 from lab.history import Curve, History
 
 FRESH = 0.2
@@ -35,12 +34,6 @@ SILENT_KINDS = ("probe", "checkpoint", "evaluation", "skipped_image")
 """Events that reach the page in another form: as stops, as curves, as a count."""
 AT_ONCE = 4 * 2**20
 """Bytes of metrics that are read while a page waits; of more it gets a sample first."""
-SAMPLED = 1500
-"""Lines of such a sample, beside the last ones."""
-LAST, LONGEST = 256 * 2**10, 16 * 2**10
-"""Bytes: the end of a file, of which a sample has every line, and room for one line."""
-PIECE = 2**20
-"""Bytes that are read at a time behind a sample."""
 
 
 class Follower:
@@ -66,9 +59,10 @@ class Follower:
 
             {"cursor", "reset", "changed", "head", "curves": {metric: [[steps], [values]]}, "events": [...]}
 
-        With `reset` the curves are the whole history, each decimated to `points` with its extremes; otherwise only what to
-        append.  `changed` is False when there is nothing at all to tell.  Values that are not finite are None.  Of a long file
-        the first answer is a sample, its head says how much is being `reading`, and the whole follows as another reset."""
+        With `reset` the curves are the whole history, each decimated to `points` with its extremes, and `thinned` says whether
+        there is more to see from closer (`within`); otherwise they are only what to append.  `changed` is False when there is
+        nothing at all to tell.  Values that are not finite are None.  Of a long file the first answer is a sample, its head says
+        how much is being `reading`, and the whole follows as another reset."""
         with self._lock:
             self._refresh()
             history, seen = self._history, self._seen
@@ -79,12 +73,32 @@ class Follower:
                 told = [event for event in self.events if event.get("event") not in SILENT_KINDS][-TOLD_EVENTS:]
                 head["catalogue"] = self._about.get("metrics") or {}
                 return {"cursor": now, "reset": True, "changed": True, "head": head, "events": told,
+                        "thinned": not history.whole or any(len(c.steps) > points for c in history.curves.values()),
                         "curves": {name: _decimated(curve, points) for name, curve in history.curves.items()}}  # fmt: skip
             _, line, event, said = before
             new = {name: _after(curve, line) for name, curve in history.curves.items()}
             told = [e for e in self.events[event:] if e.get("event") not in SILENT_KINDS]
             return {"cursor": now, "reset": False, "changed": now != cursor, "head": head if said != seen else None,
                     "events": told, "curves": {name: points for name, points in new.items() if points[0]}}  # fmt: skip
+
+    def within(self, first: int, last: int, points: int = 2000) -> dict[str, Any]:
+        """The curves between two steps as they were logged, each decimated to `points` with its extremes.
+
+            {"first", "last": the last step that is known, at most `last`, "curves": {metric: [[steps], [values]]}}
+
+        What the history no longer holds is read from the file again (`lab.longfile.stretch`), while others are answered."""
+        with self._lock:
+            self._refresh()
+            history, end = self._history, self._metrics_byte
+            found = {name: curve.between(first, last) for name, curve in history.curves.items()}
+            told = {"first": first, "last": min(last, history.step)}
+        if not history.whole:
+            with suppress(OSError):
+                logged = longfile.stretch(self.path / METRICS, end, first, last).curves
+                found |= {
+                    name: curve.between(first, last).joined(found.get(name, Curve())) for name, curve in logged.items()
+                }
+        return told | {"curves": {name: _decimated(curve, points) for name, curve in found.items() if curve.steps}}
 
     def _knows(self, generation: int, line: int, event: int) -> bool:
         """Whether a cursor is a place in what was read."""
@@ -124,8 +138,9 @@ class Follower:
         """Lines that were written since; of a long file that is new here a sample, while a thread reads all of it."""
         file = self.path / METRICS
         if self._metrics_byte == 0 and _size(file) > AT_ONCE:
-            rows, self._metrics_byte = sample(file)
+            rows, self._metrics_byte = longfile.sample(file)
             self._history = History(self._history.generation + 1)
+            self._history.sampled = True
             self._reading = Reading(self, file, self._metrics_byte)
             return rows
         rows, following = read.read_table(file, self._metrics_byte)
@@ -257,50 +272,13 @@ class Reading(threading.Thread):
 
     def run(self) -> None:
         with suppress(OSError):
-            for rows, at in pieces(self.file, self.end):
+            for rows, at in longfile.pieces(self.file, self.end):
                 self.history.take(rows)
                 self.at = at
                 if not self.follower.wants(self):
                     return
                 time.sleep(0.001)  # whoever waits for an answer goes first
         self.follower.read_whole(self)
-
-
-def pieces(file: Path, end: int) -> Iterator[tuple[list[dict[str, Any]], int]]:
-    """The lines of a file up to a byte, some at a time, and how far they go."""
-    with open(file, "rb") as stream:
-        at, rest = 0, b""
-        while at < end and (piece := stream.read(min(PIECE, end - at))):
-            at += len(piece)
-            *lines, rest = (rest + piece).split(b"\n")
-            yield _rows(lines), at
-
-
-def sample(file: Path) -> tuple[list[dict[str, Any]], int]:
-    """Some lines spread evenly over a file and all of its last ones; and the byte after the last whole one."""
-    with open(file, "rb") as stream:
-        size = stream.seek(0, 2)
-        lines = []
-        for place in np.linspace(0, max(size - LAST, 0), SAMPLED, endpoint=False).astype(int).tolist():
-            stream.seek(place)
-            lines += stream.read(LONGEST).split(b"\n")[1:-1][:1]
-        stream.seek(max(size - LAST, 0))
-        end = stream.read()
-    whole = end[: end.rfind(b"\n") + 1]
-    return _rows([*lines, *whole.split(b"\n")[1:]]), size - len(end) + len(whole)
-
-
-def _rows(lines: Iterable[bytes]) -> list[dict[str, Any]]:
-    """The rows of many lines, fast; what only Python's own parser reads (NaN, very deep nesting) is left to it."""
-    found = []
-    for line in lines:
-        try:
-            row = orjson.loads(line)
-        except ValueError:
-            row = read.parse_row(line)
-        if isinstance(row, dict):
-            found.append(row)
-    return found
 
 
 def glance(path: Path) -> dict[str, Any]:

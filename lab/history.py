@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +33,8 @@ class Curve:
 
     def __init__(self) -> None:
         self.lines, self.steps, self.values = array("q"), array("q"), array("d")
+        self.thinned = False
+        """Points were left out."""
 
     def put(self, line: int, step: int, value: float) -> bool:
         """Add a point; False when it had to go in before points that readers may already have."""
@@ -70,9 +72,25 @@ class Curve:
         kept = self._chosen(points)
         return np.array(self.steps, np.int64)[kept], np.array(self.values)[kept]
 
+    def between(self, first: int, last: int) -> Curve:
+        """The points of these steps, both of them too."""
+        low, high = bisect_left(self.steps, first), bisect_right(self.steps, last)
+        part = Curve()
+        part.lines, part.steps, part.values = self.lines[low:high], self.steps[low:high], self.values[low:high]
+        return part
+
+    def joined(self, other: Curve) -> Curve:
+        """The points of both, each step once; they are spread along steps, for lines are counted from different places."""
+        steps, kept = np.unique(np.concatenate([self.steps, other.steps]).astype(np.int64), return_index=True)
+        both = Curve()
+        both.lines = both.steps = array("q", steps.tobytes())
+        both.values = array("d", np.concatenate([self.values, other.values])[kept].tobytes())
+        return both
+
     def _bound(self, room: int) -> None:
         if len(self.steps) <= KEPT + room:
             return
+        self.thinned = True
         kept = self._chosen(KEPT)
         self.lines, self.steps = (array("q", np.array(column)[kept].tobytes()) for column in (self.lines, self.steps))
         self.values = array("d", np.array(self.values)[kept].tobytes())
@@ -88,6 +106,13 @@ class History:
     def __init__(self, generation: int = 0) -> None:
         self.curves: dict[str, Curve] = {}
         self.generation, self.lines, self.segment, self.step = generation, 0, 0, 0
+        self.sampled = False
+        """What it was given is a sample of the lines."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether every point that was logged is here."""
+        return not self.sampled and not any(curve.thinned for curve in self.curves.values())
 
     def take(self, rows: Sequence[Row]) -> None:
         """Lines of metrics, in the order of the file."""

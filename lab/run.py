@@ -184,6 +184,10 @@ class Run:
         """What is new since a cursor, for a page that is open: see `lab.follow.Follower.since`."""
         return self.follower.since(cursor, points)
 
+    def within(self, first: int, last: int, points: int = 2000) -> dict[str, Any]:
+        """Its curves between two steps as they were logged: see `lab.follow.Follower.within`."""
+        return self.follower.within(first, last, points)
+
     @cached_property
     def follower(self) -> Follower:
         from lab.follow import Follower

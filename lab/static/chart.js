@@ -42,7 +42,7 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
   function draw() {
     if (!dirty || !visible) return;
     dirty = false;
-    const runs = host.run() ? laid(host).filter(({ track }) => track).map((one) => ({ ...one, panels: filled(panels(one.track)) })) : [];
+    const runs = host.run() ? laid(host).filter(({ track }) => track).map((one) => ({ ...one, panels: filled(panels(seen(host, one.track))) })) : [];
     const shown = runs[0]?.panels ?? [];
     note.hidden = shown.length > 0;
     for (const [title, one] of made) if (!shown.some((panel) => panel.title === title)) { one.remove(); made.delete(title); }
@@ -62,6 +62,12 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
   host.on("stop", () => made.forEach((one) => one.placeClock()));
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; if (visible) mark(); dirty ||= visible; draw(); }, { rootMargin: "250px" }).observe(frame);
   return { redraw: mark };
+}
+
+/** A run with the curves that a zoom shows. */
+function seen(host, track) {
+  const range = host.get("xrange");
+  return range ? { ...track, curves: host.closer(track, ...stepsOf(clockOf(host.get("xaxis"), track), range, track.head.step)) } : track;
 }
 
 const filled = (panels) => panels.map((panel) => ({ ...panel, curves: panel.curves.filter((curve) => curve?.x?.length) })).filter((panel) => panel.curves.length);
@@ -198,7 +204,7 @@ function figure(host, panel, { runs, twins, first, lowest }, holder, revision, z
     layout.annotations.push({ text: "✎", hovertext: escaped(`step ${note.step}: ${note.text}`), x: at(note.step), yref: "paper", y: 1, yanchor: "top", showarrow: false, font: { size: 12, color: ink } });
   }
   const traces = many ? ofAll(host, panel, runs, twins, kind, clocks) : ofTwo(panel, twins[1], kind, clocks);
-  layout.datarevision = traces.map(({ x, name }) => `${name} ${x.length}`).join(); // curves grow in place, and plotly looks whether it is given another list
+  layout.datarevision = [...traces.map(({ x, name }) => `${name} ${x.length}`), ...runs.map((one) => one.track.near?.key)].join(); // curves grow in place, and plotly looks whether it is given another list
   return { traces, layout };
 }
 
@@ -270,6 +276,16 @@ export function clockOf(kind, track) {
 }
 
 const along = (curve, kind, at) => (kind === "step" ? curve : { ...curve, x: curve.x.map(at) });
+
+/** The steps that a stretch of the axis holds, with one on either side; without an end where it reaches to the run's. */
+export function stepsOf(at, [from, to], end) {
+  const count = (before) => {
+    let low = 0, high = end + 1;
+    while (low < high) { const middle = (low + high) >> 1; if (before(at(middle))) low = middle + 1; else high = middle; }
+    return low;
+  };
+  return [Math.max(count((place) => place <= from) - 1, 0), at(end) < to ? Number.MAX_SAFE_INTEGER : count((place) => place < to)];
+}
 
 /** The stop nearest to a place on the axis. */
 function stepAt(host, place) {

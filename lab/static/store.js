@@ -7,6 +7,7 @@
 //   ask(path, body) → JSON or { tensors, said }, null where there is nothing new; url(path); plotly(); read() and write(Map) of the address;
 //   link() to what is shown; where it is known elsewhere when there is something new, wake(tick), and pace, milliseconds between questions.
 
+import { closer } from "./closer.js";
 import { remembering, tools } from "./tools.js";
 
 const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, beside: null, step: null, image: 0, layer: -1 };
@@ -48,6 +49,8 @@ export function createHost(transport, given = {}) {
     /** What is known of the chosen run, of the one laid over it, of any that is shown: { id, head, catalogue, curves, events }; null while unknown. */
     run: () => tracks.get(state.run) ?? null,
     track: (id) => tracks.get(id) ?? null,
+    /** The curves of a track to draw where only these steps are seen: as they were logged there, as soon as that is known. */
+    closer: (track, first, last) => (transport.recorded ? track.curves : near(track, first, last)),
     overlay: () => (state.overlay && state.overlay !== state.run ? tracks.get(state.overlay) ?? null : null),
 
     /** Steps of the chosen run that have pictures. */
@@ -96,6 +99,8 @@ export function createHost(transport, given = {}) {
       }
     },
   };
+
+  const near = closer((path) => transport.ask(path), () => emit("data"));
 
   const emit = (name) => listeners.get(name)?.forEach((listener) => {
     try { listener(); } catch (error) { console.error(error); }
@@ -198,12 +203,19 @@ export function createHost(transport, given = {}) {
     emit("runs");
   }
 
+  let told = 0;
+  /** A run of which all is told anew; what was seen from closer stays until it has been asked for again, unless its lines are others. */
+  function begun(id, news, before) {
+    const generation = news.cursor.split(".")[0], same = before && (before.generation === generation || before.head.reading !== null);
+    return { id, generation, curves: {}, events: [], catalogue: news.head.catalogue, thinned: news.thinned, told: told++, near: same ? before.near : null };
+  }
+
   /** Ask what is new about one run; true if there was anything. */
   async function refreshTrack(id) {
     const track = tracks.get(id);
     const news = await ask(`api/run/${id}/since?cursor=${encodeURIComponent(track?.cursor ?? "")}`);
     if (news === null) return false;
-    const next = news.reset ? { id, curves: {}, events: [], catalogue: news.head.catalogue } : track;
+    const next = news.reset ? begun(id, news, track) : track;
     next.cursor = news.cursor;
     if (news.head) {
       next.head = news.head;

@@ -29,6 +29,12 @@ def since(house: House, run: str, cursor: str = "") -> Reply:
     return Reply(lambda: news if news["changed"] else None)
 
 
+@answers("run/{run}/within")
+def within(house: House, run: str, first: int, last: int) -> Reply:
+    """The curves between two steps as they were logged: what zooming in shows (`lab.follow`)."""
+    return Reply(lambda: house.shelf.run(run).within(first, last))
+
+
 @answers("run/{run}/config")
 def config(house: House, run: str) -> Reply:
     """Exactly what runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 import time
@@ -50,6 +51,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     evil.writer.close()
     about = json.loads((evil.path / "run.json").read_text())
     (evil.path / "run.json").write_text(json.dumps({**about, "parent": {"run": "growing", "step": 10}}))
+    long = Growing(root / "runs" / "long", steps=6000)
+    long.log(1, every=1)
+    long.writer.close()
+    with open(long.path / "metrics.jsonl", "a") as file:
+        for step in range(2, 6001):
+            row = {"step": step, "segment": 0, "images": 64 * step, "loss": 3.5 + 0.1 * math.sin(step), "kl": 1.0}
+            file.write(json.dumps(row) + "\n")
     growing = Growing(root / "runs" / "growing", golden=True)
     growing.probe()
     for _ in range(4):
@@ -99,6 +107,17 @@ class Watched:
         self.page.locator(f"[data-view={view}]").scroll_into_view_if_needed()
         self.wait(f"document.querySelector('[data-view={view}] .plot')?.dataset.ready === 'yes'")
 
+    def zoom(self, view: str, left: float, right: float) -> None:
+        """Drag a box over a chart, between two parts of its width."""
+        place = self.page.locator(f"[data-view={view}] .plot .nsewdrag").first
+        place.scroll_into_view_if_needed()
+        box = place.bounding_box()
+        assert box is not None
+        self.page.mouse.move(box["x"] + left * box["width"], box["y"] + 0.3 * box["height"])
+        self.page.mouse.down()
+        self.page.mouse.move(box["x"] + right * box["width"], box["y"] + 0.8 * box["height"], steps=6)
+        self.page.mouse.up()
+
     def at(self) -> str:
         return self.page.locator(".transport .at").inner_text()
 
@@ -136,12 +155,7 @@ def test_a_new_line_and_a_new_checkpoint_appear_while_zoom_selection_and_scroll_
     page = watched.open(image=2).page
     watched.curve_ready("loss")
     page.evaluate("scrollTo(0, 300)")
-    box = page.locator("[data-view=loss] .plot .nsewdrag").first.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.4 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"], steps=6)
-    page.mouse.up()
+    watched.zoom("loss", 0.2, 0.6)
     layout = "document.querySelector('[data-view=loss] .plot')._fullLayout"
     ranges = f"[...{layout}.xaxis.range, ...{layout}.yaxis.range]"
     watched.wait(f"{ranges}[0] > 10")
@@ -411,12 +425,7 @@ def test_several_runs_stand_on_one_axis_told_apart_without_colour_and_nothing_is
     page = watched.open().page
     watched.curve_ready("loss")
     plot = "document.querySelector('[data-view=loss] .plot')"
-    box = page.locator("[data-view=loss] .plot .nsewdrag").first.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.2 * box["width"], box["y"] + 0.3 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 0.8 * box["height"], steps=6)
-    page.mouse.up()
+    watched.zoom("loss", 0.2, 0.6)
     ranges = f"[...{plot}._fullLayout.xaxis.range, ...{plot}._fullLayout.yaxis.range]"
     watched.wait(f"{ranges}[0] > 1")
     before = page.evaluate(ranges)
@@ -449,6 +458,38 @@ def test_several_runs_stand_on_one_axis_told_apart_without_colour_and_nothing_is
     entries.nth(1).get_by_role("button", name="Take").click()
     watched.wait(f"new URLSearchParams(location.search).get('overlay') === '{watched.lab.ids['run_v1']}'")
     assert "beside" not in page.url
+
+
+def test_where_one_zooms_in_a_curve_is_as_it_was_logged(watched: Watched) -> None:
+    page, address, long = watched.open("long").page, watched.lab.address, watched.lab.ids["long"]
+    watched.curve_ready("loss")
+    plot = "document.querySelector('[data-view=loss] .plot')"
+    ranges = f"[...{plot}._fullLayout.xaxis.range, ...{plot}._fullLayout.yaxis.range]"
+    drawn = f"{plot}.data.find(({{ name }}) => name === 'loss')"
+    inside = (
+        f"{drawn}.x.filter((x) => x >= {plot}._fullLayout.xaxis.range[0] && x <= {plot}._fullLayout.xaxis.range[1])"
+    )
+    watched.zoom("loss", 0.5, 0.7)
+    watched.wait(f"{ranges}[0] > 1000")
+    before = page.evaluate(ranges)
+    watched.wait(f"{inside}.length === Math.floor({before[1]}) - Math.ceil({before[0]}) + 1")
+    logged = json.load(urlopen(f"{address}/api/run/{long}/within?first={int(before[0])}&last={int(before[1]) + 1}"))
+    steps, values = page.evaluate(f"[[...{drawn}.x], [...{drawn}.y]]")
+    known = dict(zip(steps, values, strict=True))
+    assert [known[step] for step in logged["curves"]["loss"][0]] == pytest.approx(logged["curves"]["loss"][1])
+    assert (steps[0], steps[-1], steps == sorted(set(steps))) == (1, 6000, True), "around it the whole run"
+    assert page.evaluate(ranges) == pytest.approx(before), "the zoom stays"
+    page.locator(".run", has_text="run_v1").locator(".run-over").click()
+    watched.wait(f"{plot}.data.some(({{ line }}) => line.dash === 'dot')")
+    page.locator("[data-view=timeline] .choice label", has_text="images").click()  # another axis, the whole again
+    watched.wait(f"{ranges}[1] > 64 * 5900 && {drawn}.x.length <= 2000")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if "/within?" in request.url else None)
+    watched.zoom("loss", 0.3, 0.5)
+    watched.wait(f"{ranges}[0] > 64 * 1000 && {inside}.length > 1000")
+    assert len(asked) == 1, "all charts ask together, and of a run that is here whole nobody asks"
+    page.locator("[data-view=loss] .plot .nsewdrag").first.dblclick()
+    watched.wait(f"{ranges}[1] > 64 * 5900 && {drawn}.x.length <= 2000")
 
 
 def test_another_run_can_be_picked_and_one_laid_over(watched: Watched) -> None:

@@ -17,7 +17,7 @@ import pytest
 import lab
 from dino_core.errors import RunError
 from dino_core.rundir.read import merge_segments, read_table
-from lab import Run, follow
+from lab import Run, follow, longfile
 from lab.follow import Follower, glance
 from lab.history import KEPT, ROOM, ROOM_IN_BULK, History
 
@@ -249,8 +249,9 @@ def test_of_a_very_long_file_a_sample_comes_at_once_and_then_the_whole(
     rows = [{"step": step, "segment": 1, "loss": math.sin(step), "kl": 1.0} for step in range(600, 20_600)]
     rows[777]["loss"] = 99.0
     append(tmp_path / "run" / "metrics.jsonl", *rows)
-    for name, value in {"AT_ONCE": 2**16, "LAST": 2**13, "SAMPLED": 200, "PIECE": 2**16}.items():
-        monkeypatch.setattr(follow, name, value)
+    monkeypatch.setattr(follow, "AT_ONCE", 2**16)
+    for name, value in {"LAST": 2**13, "SAMPLED": 200, "PIECE": 2**16}.items():
+        monkeypatch.setattr(longfile, name, value)
     follower = Follower(tmp_path / "run")
     first = follower.since()
     assert first["head"]["step"] == first["curves"]["loss"][0][-1] == 20_599
@@ -265,6 +266,65 @@ def test_of_a_very_long_file_a_sample_comes_at_once_and_then_the_whole(
     assert max(value for value in answer["curves"]["loss"][1] if value is not None) == 99.0
     assert answer["curves"]["loss"][0][-1] == 20_600, "what was written meanwhile is there"
     assert answer["curves"]["knn/teacher"] == Follower(GOLDEN).since()["curves"]["knn/teacher"]
+
+
+def resumed_often(path: Path) -> dict[int, float]:
+    """Lines of four segments, of which the second one ends early, and the losses that hold in the end."""
+    holds: dict[int, float] = {}
+    with open(path / "metrics.jsonl", "w") as file:
+        for segment, (start, stop) in enumerate([(0, 9000), (4000, 4300), (4200, 11_000), (10_900, 20_000)]):
+            holds = {step: loss for step, loss in holds.items() if step < start}
+            for step in range(start, stop, 2):
+                holds[step] = math.sin(step) + segment
+                rare = {"knn/teacher": step / 1e5} if step % 1000 == 0 else {}
+                file.write(json.dumps({"step": step, "segment": segment, "loss": holds[step], **rare}) + "\n")
+                if step % 500 == 0:
+                    file.write('{"step": torn\n')
+    return holds
+
+
+def test_from_closer_a_run_is_as_it_was_logged(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    holds = resumed_often(copy)
+    monkeypatch.setattr(longfile, "PIECE", 2**14)
+    follower = Follower(copy)
+    whole = follower.since()
+    assert whole["thinned"]
+    for first, last in [
+        (0, 1500),
+        (3500, 5000),
+        (4290, 4310),
+        (8000, 9500),
+        (10_890, 10_910),
+        (17_000, 10**9),
+        (-5, 3),
+    ]:
+        near = follower.within(first, last)
+        expected = {step: loss for step, loss in holds.items() if first <= step <= last}
+        assert dict(zip(*near["curves"]["loss"], strict=True)) == pytest.approx(expected), (first, last)
+        assert (near["first"], near["last"]) == (first, min(last, 19_998))
+    assert follower.within(3500, 5000)["curves"]["knn/teacher"] == [[4000, 5000], [0.04, 0.05]]
+    assert follower.within(5001, 5001)["curves"] == {}, "no step was logged there"
+    assert follower.within(9000, 100)["curves"] == {}
+    assert max(len(steps) for steps, _ in follower.within(0, 20_000, points=50)["curves"].values()) <= 50
+    append(copy / "metrics.jsonl", {"step": 20_000, "segment": 3, "loss": 7.0})
+    follower._read_at = -math.inf
+    assert follower.within(19_990, 20_100)["curves"]["loss"][0][-2:] == [19_998, 20_000], "of a run that goes on"
+    assert not Follower(GOLDEN).since()["thinned"]
+
+
+def test_from_closer_a_stretch_too_long_to_read_is_a_sample_with_the_extremes(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"step": step, "segment": 1, "loss": math.sin(step)} for step in range(600, 40_600)]
+    rows[15_000]["loss"] = 99.0
+    append(copy / "metrics.jsonl", *rows)
+    monkeypatch.setattr(longfile, "CLOSE", 2**16)
+    follower = Follower(copy)
+    steps, values = follower.within(10_000, 20_000)["curves"]["loss"]
+    coarse = [step for step in follower.since()["curves"]["loss"][0] if 10_000 <= step <= 20_000]
+    assert len(coarse) < 600
+    assert len(steps) > 1200
+    assert (steps[values.index(99.0)], steps == sorted(set(steps))) == (15_600, True)
 
 
 def test_lines_taken_together_are_lines_taken_one_by_one() -> None:
