@@ -64,10 +64,12 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
   return { redraw: mark };
 }
 
-/** A run with the curves that a zoom shows. */
+/** A run with the curves that a zoom shows, and a tenth more on both sides: means at the edges are of points as dense as those between. */
 function seen(host, track) {
   const range = host.get("xrange");
-  return range ? { ...track, curves: host.closer(track, ...stepsOf(clockOf(host.get("xaxis"), track), range, track.head.step)) } : track;
+  if (!range) return track;
+  const [from, to] = range, more = (to - from) / 10, at = clockOf(host.get("xaxis"), track);
+  return { ...track, curves: host.closer(track, ...stepsOf(at, [from - more, to + more], track.head.step)) };
 }
 
 const filled = (panels) => panels.map((panel) => ({ ...panel, curves: panel.curves.filter((curve) => curve?.x?.length) })).filter((panel) => panel.curves.length);
