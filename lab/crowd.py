@@ -75,6 +75,18 @@ def patches_of(count: int) -> int:
     return max(1, min(PATCHES, MOST_OF_MANY // max(count, 1)))
 
 
+def patches_of_probes(count: int) -> int:
+    """Patches that are laid out of each of so many probe images."""
+    return max(1, MOST_POINTS // max(count, 1))
+
+
+def places(patches: int, most: int) -> np.ndarray:
+    """Which patches of an image are kept: all, or as many as may be, spread over it."""
+    if patches <= most:
+        return np.arange(patches, dtype=np.int32)
+    return np.linspace(0, patches - 1, 2 * most + 1).astype(np.int32)[1::2]
+
+
 def pictures(house: House, run: Run, count: int) -> Seen | Waiting:
     """Small pictures (M T T 3) and labels (M)."""
     if count == 0:
@@ -205,15 +217,10 @@ def of_probe(file: Path) -> Seen:
     """`cls`, `patches` and `places` of a probe in the form of `lab.seeing.told`: all patches, or as many as are laid out."""
     probe = Probe(file)
     patches = probe.patches
-    keep = max(1, min(patches.shape[1], MOST_POINTS // max(len(patches), 1)))
-    places = (
-        np.linspace(0, patches.shape[1] - 1, 2 * keep + 1).astype(int)[1::2]
-        if keep < patches.shape[1]
-        else np.arange(keep)
-    )
+    chosen = places(patches.shape[1], patches_of_probes(len(patches)))
     return {
-        "cls": probe.cls, "patches": patches[:, places], "grid": np.array(probe.grid, np.int32),
-        "places": np.tile(places.astype(np.int32), (len(patches), 1)),
+        "cls": probe.cls, "patches": patches[:, chosen], "grid": np.array(probe.grid, np.int32),
+        "places": np.tile(chosen, (len(patches), 1)),
     }  # fmt: skip
 
 

@@ -107,13 +107,19 @@ def question(seen_by: Source, images: Many, size: int) -> dict[str, Any]:
     """What the worker is asked, and under which name its answer is kept."""
     about: dict[str, Any] = {
         "do": "gathered", "source": seen_by.where, "stamp": seen_by.stamp, "network": seen_by.network, "album": images.album,
-        "count": images.count, "size": size,
+        "count": images.count, "size": size, "patches": _patches_of(images),
     }  # fmt: skip
     if seen_by.run is not None:
         step = int(seen_by.text.split(":")[2])
         about |= {"temperature": crowd.temperature(seen_by.run, step), "centred": crowd.centred(seen_by.run)}
     named = (seen_by.identity(), images.key, images.count, size, about.get("temperature"), about.get("centred"))
-    return {**about, "entry": str(cache.entry("gathered", *named))}
+    return {**about, "entry": str(cache.entry("gathered", *named, about["patches"]))}
+
+
+def _patches_of(images: Many) -> int:
+    """As many patches of each as where a run is looked at alone, so that two networks can be seen through the same."""
+    probed = images.album is not None and "probe" in images.album
+    return (crowd.patches_of_probes if probed else crowd.patches_of)(images.count)
 
 
 def seen(house: House, seen_by: Source, images: Many, size: int) -> Seen | Waiting:

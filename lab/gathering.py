@@ -20,7 +20,7 @@ from dino_core.model import Head, load_head, load_teacher
 from lab import background, cache, eyes
 from lab.albums import album
 from lab.analysis import prototypes
-from lab.crowd import MOST_COMPARED, TOP, USUAL, centres, patches_of, thumbnail
+from lab.crowd import MOST_COMPARED, TOP, USUAL, centres, places, thumbnail
 
 PART = 64
 """Images of a part."""
@@ -38,10 +38,10 @@ def in_parts(entry: Path, count: int, words: str, make: Callable[[int, int, Tell
 
     `make(first, last, tell)` makes one part; `tell` is told how many images of all are done.  Parts are entries of the cache
     beside the whole, and go when the whole is kept."""
-    began, places = time.monotonic(), [(first, _part(entry, first)) for first in range(0, count, PART)]
+    began, kept_in = time.monotonic(), [(first, _part(entry, first)) for first in range(0, count, PART)]
     parts: list[Arrays] = []
     fresh = 0
-    for first, place in places:
+    for first, place in kept_in:
         known = cache.load(place)
         if known is None:
             if fresh and time.monotonic() - began > SLICE:
@@ -104,7 +104,7 @@ def gathered(question: dict[str, Any]) -> dict[str, Any]:
         parts, done = [], first
         for chunk in np.split(read, range(CHUNK, len(read), CHUNK)):
             tell(done)
-            parts.append(_told(eye, mouth, chunk, side, question, patches_of(found.count)))
+            parts.append(_told(eye, mouth, chunk, side, question))
             done += len(chunk)
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -114,19 +114,16 @@ def gathered(question: dict[str, Any]) -> dict[str, Any]:
     return kept(entry, {**whole, **_beside(mouth, whole), "grid": grid}, found.count)
 
 
-def _told(
-    eye: eyes.Eye, mouth: Mouth | None, pixels: np.ndarray, side: int, question: dict[str, Any], most: int
-) -> Arrays:
+def _told(eye: eyes.Eye, mouth: Mouth | None, pixels: np.ndarray, side: int, question: dict[str, Any]) -> Arrays:
     """Of some images: `cls` (M D), some `patches` (M P D) at `places` (M P), and what the prototypes answer."""
     some = pixels if len(pixels) else np.zeros((1, side, side, 3), np.uint8)
     seen = eye.backbone(eye.sees(some, side))
     cls, patches = seen.cls[: len(pixels)].float(), seen.patches[: len(pixels)].float().numpy()
-    each = min(most, patches.shape[1])
-    places = np.linspace(0, patches.shape[1] - 1, 2 * each + 1).astype(int)[1::2]
+    chosen = places(patches.shape[1], question["patches"])
     said = {} if mouth is None else mouth.answers(cls, question.get("temperature"), question.get("centred", True))
     return {
-        "cls": cls.numpy().astype(np.float16), "patches": patches[:, places].astype(np.float16),
-        "places": np.tile(places.astype(np.int32), (len(pixels), 1)), **said,
+        "cls": cls.numpy().astype(np.float16), "patches": patches[:, chosen].astype(np.float16),
+        "places": np.tile(chosen, (len(pixels), 1)), **said,
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from dino_core.schedules import Schedule
 from lab import background, cache
 from lab.albums import album
 from lab.analysis import prototypes
-from lab.crowd import PATCHES, TOP, patches_of
+from lab.crowd import PATCHES, TOP, patches_of, places
 from lab.crowd import centres as centres_of
 from lab.gathering import MORE, Tell, duplicates, in_parts, kept
 from lab.resumable import load_student
@@ -146,11 +146,10 @@ def told(
     `probability`, M 5), its `entropy`, and with a patch head each patch's first (`patch_top`, `patch_probability`, M N)."""
     answer = prototypes.answers(logits, temperature, centres.get("centre"))
     first = np.argsort(-answer, axis=-1, kind="stable")[:, :TOP]
-    count = patches.shape[1]
-    places = np.linspace(0, count - 1, 2 * min(most, count) + 1).astype(int)[1::2]
+    chosen = places(patches.shape[1], most)
     found: dict[str, np.ndarray] = {
-        "cls": cls.astype(np.float16), "patches": patches[:, places].astype(np.float16),
-        "places": np.tile(places.astype(np.int32), (len(cls), 1)), "top": first.astype(np.int32),
+        "cls": cls.astype(np.float16), "patches": patches[:, chosen].astype(np.float16),
+        "places": np.tile(chosen, (len(cls), 1)), "top": first.astype(np.int32),
         "probability": np.take_along_axis(answer, first, axis=-1).astype(np.float32),
         "entropy": prototypes.entropy(answer).astype(np.float32),
     }  # fmt: skip

@@ -45,6 +45,33 @@ def agreement(nearest: Int[np.ndarray, "P k"], labels: Shaped[np.ndarray, " P"])
     return np.asarray((labels[nearest] == labels[:, None]).mean(axis=1))
 
 
+def common(nearest: Int[np.ndarray, "P k"], others: Int[np.ndarray, "P k"]) -> Float[np.ndarray, " P"]:
+    """The share of each point's neighbours to one network that are its neighbours to another.
+
+    Its mean over all points says how alike two networks order the same images (mutual nearest neighbours, Huh et al. 2024,
+    App. A); neighbours drawn by chance give k / (P − 1)."""
+    return np.asarray((nearest[:, :, None] == others[:, None, :]).any(axis=2).mean(axis=1))
+
+
+def counterparts(
+    image: Int[np.ndarray, " P"],
+    others: Int[np.ndarray, " Q"],
+    spots: Float[np.ndarray, "P 2"] | None = None,
+    theirs: Float[np.ndarray, "Q 2"] | None = None,
+) -> Int[np.ndarray, " P"]:
+    """For every point the one of other points that shows the same: of the same `image`, and where `spots` say where in it each
+    is (from 0 to 1) the nearest; -1 where there is none."""
+    found = np.full(len(image), -1)
+    ours, theirs = (
+        np.full((len(them), 2), 0.5) if at is None else at for them, at in ((image, spots), (others, theirs))
+    )
+    for p, shown in enumerate(image):
+        same = np.flatnonzero(others == shown)
+        if len(same):
+            found[p] = same[((theirs[same] - ours[p]) ** 2).sum(axis=1).argmin()]
+    return found
+
+
 def inside(points: Float[np.ndarray, "P 2"], polygon: Float[np.ndarray, "V 2"]) -> Bool[np.ndarray, " P"]:
     """Which points a closed line encloses: those from which a ray to the right crosses it an odd number of times."""
     x, y = points[:, 0], points[:, 1]

@@ -51,25 +51,26 @@ export const doing = (sentence, share, left = null) => (sentence ? `${sentence} 
 const COUNTS = [300, 1000, 3000, 10_000, 20_000];
 const LONG = 3000; // images beyond which one should know that it takes long
 
-/** Which images, how many, and through which network: what `source`, `images`, `size` and `crowd` of the state mean here.
-    `own`: a run's teacher over the run's own images, of which the run kept answers.  `problem` says what is missing.
+/** Which images, how many, and through which network: what `source` (or the network beside it), `images`, `size` and `crowd` of the state
+    mean here.  `own`: a run's teacher over the run's own images, of which the run kept answers.  `problem` says what is missing.
     `path(what, more)` is the question; `of` names everything but the clock. */
-export function gathering(host) {
-  const chosen = host.recorded ? null : host.get("images"), name = host.recorded ? null : host.get("source"), size = host.recorded ? 0 : host.get("size");
+export function gathering(host, network = host.get("source")) {
+  const chosen = host.recorded ? null : host.get("images"), size = host.recorded ? 0 : host.get("size");
+  const name = host.recorded || network === "teacher" ? null : network;
   const kind = /^(folder|set):/.exec(chosen ?? "")?.[1] ?? (chosen === "data" || host.get("crowd") ? "data" : "probe");
   const count = kind === "probe" || kind === "set" ? 0 : host.get("crowd") || COUNTS[0], run = host.get("run"), stop = host.stop();
   const own = !name && !size && (kind === "probe" || kind === "data");
   if (own) {
     const path = (what, more = "") => `run/${run}/crowd/${what === "pictures" ? what : `${stop}/${what}`}?count=${count}${more}`;
     const problem = !host.run() ? "" : stop === null ? "The first points come with the first probes." : null;
-    return { own, kind, count, path, of: `${run} ${count}`, source: run && stop !== null ? `run:${run}:${stop}:teacher` : null, problem };
+    return { own, kind, count, path, name, of: `${run} ${count}`, source: run && stop !== null ? `run:${run}:${stop}:teacher` : null, problem };
   }
   const source = shownAt(host, name, stop), images = kind === "data" ? (run ? `data:${run}` : null) : imagesOf(host);
   const problem = !images ? "There is no run to take images from: choose a folder, or hand some in."
     : !source ? (name === "overlay" ? "Lay a run over this one (the button beside its name) to look through it." : "These images need a checkpoint to look through; the first has not been written yet.") : null;
   const asked = `images=${encodeURIComponent(images)}&count=${count}`;
   const path = (what, more = "") => (what === "pictures" ? `gathered/pictures?${asked}` : `gathered/${what}?source=${encodeURIComponent(source)}&${asked}&size=${size}${more}`);
-  return { own, kind, count, path, of: `${name} ${run} ${images} ${count} ${size}`, source, problem };
+  return { own, kind, count, path, name, of: `${name} ${run} ${images} ${count} ${size}`, source, problem };
 }
 
 /** A network that can be shown new images: of a run a checkpoint, the last one not after the clock. */
@@ -81,9 +82,9 @@ function shownAt(host, name, stop) {
 }
 
 /** What the layouts of a gathering are turned towards: the newest that is there. */
-export function anchorOf(host, { own, source }) {
+export function anchorOf(host, { own, source, name }) {
   if (own) return String(host.stops().at(-1));
-  if (!source?.startsWith("run:") || source.endsWith(":student") || host.get("source") === "first") return source;
+  if (!source?.startsWith("run:") || source.endsWith(":student") || name === "first") return source;
   const track = host.track(source.split(":")[1]);
   return `${source.split(":").slice(0, 2).join(":")}:${track.head.checkpoints.at(-1)}:teacher`;
 }

@@ -25,6 +25,50 @@ export function nearestTo(rows, scale, query, count) {
   return found.sort((a, b) => b.cosine - a.cosine || a.index - b.index).slice(0, count);
 }
 
+/** For every point of `a` the one of `b` that shows the same: of the same image, and of patches the one at the nearest place; −1 where
+    there is none (lab.analysis.layout.counterparts).  `a` and `b` have `image` (P), and of patches `place` (P) on a `grid` [rows, columns]. */
+export function counterparts(a, b) {
+  const ofImage = new Map(), one = spots(a), two = spots(b);
+  b.image.forEach((image, q) => { if (!ofImage.has(image)) ofImage.set(image, []); ofImage.get(image).push(q); });
+  return Int32Array.from(a.image, (image, p) => {
+    let best = -1, least = Infinity;
+    for (const q of ofImage.get(image) ?? []) {
+      const far = (two[2 * q] - one[2 * p]) ** 2 + (two[2 * q + 1] - one[2 * p + 1]) ** 2;
+      if (far < least) { least = far; best = q; }
+    }
+    return best;
+  });
+}
+
+/** Where in its image each point is, from 0 to 1 (P 2); a whole image is in its middle. */
+function spots({ image, place, grid }) {
+  const found = new Float64Array(2 * image.length).fill(0.5);
+  if (place) place.forEach((n, p) => { found[2 * p] = ((n % grid[1]) + 0.5) / grid[1]; found[2 * p + 1] = (Math.floor(n / grid[1]) + 0.5) / grid[0]; });
+  return found;
+}
+
+/** Points moved, turned and perhaps mirrored, so that each is as near to its counterpart in `reference` as can be (Procrustes,
+    lab.analysis.layout.align; in the plane a sum of sines and cosines).  `partner` (P) as `counterparts` gives it; those without come along. */
+export function turned(xy, reference, partner) {
+  const pairs = [...partner.keys()].filter((p) => partner[p] >= 0);
+  if (!pairs.length) return xy;
+  const mean = (values, of, c) => pairs.reduce((sum, p) => sum + values[2 * of(p) + c], 0) / pairs.length, own = (p) => p, theirs = (p) => partner[p];
+  const [x0, y0, u0, v0] = [mean(xy, own, 0), mean(xy, own, 1), mean(reference, theirs, 0), mean(reference, theirs, 1)];
+  let [xu, xv, yu, yv] = [0, 0, 0, 0];
+  for (const p of pairs) {
+    const x = xy[2 * p] - x0, y = xy[2 * p + 1] - y0, u = reference[2 * partner[p]] - u0, v = reference[2 * partner[p] + 1] - v0;
+    xu += x * u; xv += x * v; yu += y * u; yv += y * v;
+  }
+  const mirror = Math.hypot(xu - yv, xv + yu) > Math.hypot(xu + yv, xv - yu) ? -1 : 1, angle = Math.atan2(xv - mirror * yu, xu + mirror * yv);
+  const [cos, sin] = [Math.cos(angle), Math.sin(angle)], result = new Float32Array(xy.length);
+  for (let p = 0; p < xy.length / 2; p++) {
+    const x = xy[2 * p] - x0, y = mirror * (xy[2 * p + 1] - y0);
+    result[2 * p] = x * cos - y * sin + u0;
+    result[2 * p + 1] = x * sin + y * cos + v0;
+  }
+  return result;
+}
+
 /** Which points a closed line encloses (lab.analysis.layout.inside): `xy` (P 2), `polygon` [[x, y], …] → Uint8Array (P). */
 export function inside(xy, polygon) {
   const result = new Uint8Array(xy.length / 2);

@@ -215,6 +215,10 @@ export function scatter(on, label) {
 
   function pick(p) { state.picked = p; on.pick?.(p); draw(); }
 
+  /** Ring what is pointed at elsewhere, and show what was enclosed elsewhere: nothing is called back. */
+  function point(p) { if (p !== state.hovered) { state.hovered = p; draw(); } }
+  function enclose(mask) { state.selected = mask; draw(); }
+
   function select(mask) {
     state.selected = mask && mask.some(Boolean) ? mask : null;
     on.lasso?.(state.selected);
@@ -222,7 +226,7 @@ export function scatter(on, label) {
   }
 
   new ResizeObserver(draw).observe(canvas);
-  return { canvas, show, recolour, draw, zoom, reset, pick, select, state, position: (p) => toScreen(now.xy[2 * p], now.xy[2 * p + 1]) };
+  return { canvas, show, recolour, draw, zoom, reset, pick, select, point, enclose, state, position: (p) => toScreen(now.xy[2 * p], now.xy[2 * p + 1]) };
 }
 
 /** Colours as the words of a pixel buffer (little-endian, as all browsers' machines are). */

@@ -25,11 +25,10 @@ export function sourceOf(host, name = host.get("source")) {
   return `run:${host.get("run")}:${name === "first" ? host.stops()[0] : stop}:${name === "student" ? "student" : "teacher"}`;
 }
 
-/** The same in words. */
-export function nameOf(host, name = host.get("source")) {
+/** The same in words; `step` where what is shown is not of the clock's. */
+export function nameOf(host, name = host.get("source"), step = sourceOf(host, name)?.split(":")[2]) {
   if (name?.startsWith("model:")) return name.slice(6).replace(/^random:/, "untrained ");
   const run = host.runs()?.find(({ id }) => id === (name === "overlay" ? host.get("overlay") : host.get("run")))?.name ?? "run";
-  const step = sourceOf(host, name)?.split(":")[2];
   return `${run}, ${name === "student" ? "student" : "teacher"}${step === undefined ? "" : ` at step ${grouped(Number(step))}`}`;
 }
 

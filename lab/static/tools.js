@@ -26,7 +26,7 @@ export function remembering(host) {
   const stale = (is) => paths.forEach((path) => { if (is(path)) paths.delete(path); }); // asked for anew, if it is still what is shown
   const ends = [
     host.on("stop", () => { if (host.stop() !== at) { at = host.stop(); stale((path) => OF_A_STEP.test(decodeURIComponent(path))); } }),
-    host.on(["source", "against", "images", "size"], () => stale((path) => /^(sight|compare)\//.test(path))),
+    host.on(["source", "against", "images", "size"], () => stale((path) => /^(sight|compare|gathered)\//.test(path))),
     host.on("image", () => stale((path) => /[?&]image=/.test(path))),
     host.on("run", () => stale(() => true)),
   ];

@@ -170,18 +170,44 @@ def test_the_browsers_points_are_pythons(watched: Watched) -> None:
     integers, scale = similarity.quantised(rows)
     polygon = [[-0.8, -0.5], [0.9, -0.7], [0.1, 0.0], [0.7, 0.8], [-0.6, 0.6]]
     queries = random.normal(size=(50, 2))
+    others, images, theirs = random.normal(size=(40, 9)), random.integers(0, 12, 300), random.integers(0, 15, 90)
+    places, their_places = random.integers(0, 16, 300), random.integers(0, 25, 90)
+    beside, moved = similarity.quantised(others), random.normal(size=(90, 2))
     found = opened(watched, "embedding").evaluate(
-        """async ({ xy, rows, scale, polygon, queries }) => {
-            const js = await import('/static/lab/points.js'), flat = Float32Array.from(xy), index = js.gridIndex(flat);
+        """async ({ xy, rows, scale, polygon, queries, beside, moved, ours, theirs }) => {
+            const js = await import('/static/lab/points.js'), { meanCommon } = await import('/static/lab/common.js');
+            const partner = js.counterparts(theirs, ours);
+            const some = (data, scale, width) => (
+                { rows: { data: Int8Array.from(data), shape: [40, width] }, scale: { data: scale } });
+            const flat = Float32Array.from(xy), index = js.gridIndex(flat);
             return { inside: [...js.inside(flat, polygon)],
                 near: js.nearestRows(Int8Array.from(rows), Float32Array.from(scale), 12, 7, 5),
-                under: queries.map(([x, y]) => index.nearest(x, y, 0.3)), towards: js.towards(flat, 11, 1, 0) };
+                under: queries.map(([x, y]) => index.nearest(x, y, 0.3)), towards: js.towards(flat, 11, 1, 0),
+                partner: [...partner], turned: [...js.turned(Float32Array.from(moved), flat, partner)],
+                common: await meanCommon(some(rows, scale, 12), some(...beside, 9)) };
         }""",
         {
             "xy": xy.reshape(-1).tolist(), "rows": integers.reshape(-1).tolist(), "scale": scale.tolist(), "polygon": polygon,
-            "queries": queries.tolist(),
+            "queries": queries.tolist(), "moved": moved.reshape(-1).tolist(),
+            "beside": [beside[0].reshape(-1).tolist(), beside[1].tolist()],
+            "ours": {"image": images.tolist(), "place": places.tolist(), "grid": [4, 4]},
+            "theirs": {"image": theirs.tolist(), "place": their_places.tolist(), "grid": [5, 5]},
         },
     )  # fmt: skip
+    spots, their_spots = (
+        np.stack([at % side + 0.5, at // side + 0.5], 1) / side for at, side in ((places, 4), (their_places, 5))
+    )
+    partner = layout.counterparts(theirs, images, their_spots, spots)
+    assert found["partner"] == partner.tolist()
+    pairs, turned = partner >= 0, np.reshape(found["turned"], (90, 2))
+    assert 0 < pairs.sum() < 90
+    assert turned[pairs] == pytest.approx(layout.align(moved[pairs], xy[partner[pairs]]), abs=1e-5)
+    assert np.linalg.norm(turned - turned[0], axis=1) == pytest.approx(
+        np.linalg.norm(moved - moved[0], axis=1), abs=1e-5
+    )
+    near = [layout.neighbours(ints * size[:, None], 9)[0] for ints, size in ((integers, scale), beside)]
+    assert found["common"].pop("share") == pytest.approx(layout.common(*near).mean(), abs=0.01)
+    assert found["common"] == {"count": 9, "chance": pytest.approx(9 / 39), "points": 40, "asked": 40}
     assert np.array(found["inside"], bool).tolist() == layout.inside(xy, np.array(polygon)).tolist()
     nearest, cosines = layout.neighbours(integers * scale[:, None], 5)
     assert [one["index"] for one in found["near"]] == nearest[7].tolist()
@@ -303,6 +329,7 @@ def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab
     assert f"prototype {tensors['top'][spot, 0]}, entropy" in card.inner_text()
     card.get_by_label("loss").check(force=True)
     card.get_by_text("An image's own loss is known of a run's teacher").wait_for()
+    beside_another_network(watched, lab, spot)
     page = opened(watched, "prototypes", run="run_v1", source="model:full", images="folder:0", size=32)
     page.locator("[data-view=prototypes] .prototype-row .shot").first.wait_for()
     most = np.bincount(tensors["top"][:, 0]).max()
@@ -316,6 +343,48 @@ def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab
     page.locator("[data-view=sources]").get_by_label("Network").select_option("model:random:vit_tiny_patch16_224")
     page.get_by_text("is a backbone alone, which has no prototypes").wait_for()
     watched.errors[:] = [error for error in watched.errors if "404" not in error]  # a network without a head
+
+
+def beside_another_network(watched: Watched, lab: Lab, spot: int) -> None:
+    """The embedding's second network: one selection, and as many common neighbours as `layout.common` counts."""
+    page, untrained = watched.page, "model:random:vit_tiny_patch16_224"
+    page.locator("[data-view=sources]").get_by_label("Beside it").select_option(untrained)
+    watched.wait("document.querySelector('.embedding-common').textContent.includes('chance gives 23 %')", 240_000)
+    asked = f"{lab.address}/api/gathered/vectors?images=folder:0&count=300&size=32&source="
+    vectors = [load(urllib.request.urlopen(asked + name).read()) for name in ("model:full", untrained)]
+    cosines = [
+        rows @ rows.T - 9 * np.eye(14)
+        for rows in (one["rows"] * one["scale"][:, None].astype(float) for one in vectors)
+    ]
+    common = layout.common(*(np.argsort(-some, axis=1, kind="stable")[:, :3] for some in cosines))
+    words = page.locator(".embedding-common").inner_text()
+    assert f"Of the 3 nearest neighbours of image {spot + 1}, {3 * common[spot]:.0f} are the same in both" in words
+    assert f"Over all 14 points {100 * common.mean():.0f} % of" in words
+    page.get_by_text("turned to match the points beside it").wait_for()
+    second = page.locator("[data-view=embedding] canvas.scatter").nth(1)
+    second.focus()
+    page.keyboard.press("Escape")
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowDown", "Enter"):
+        page.keyboard.press(key)
+    watched.wait("/spot=\\d/.test(location.search)")
+    chosen = int(page.evaluate("new URLSearchParams(location.search).get('spot')"))
+    watched.wait(
+        f"[...document.querySelectorAll('.embedding-side')].every((one) => one.innerText.includes('image {chosen + 1},'))"
+    )
+    box = second.bounding_box()
+    assert box is not None
+    page.keyboard.down("Shift")
+    for i, (x, y) in enumerate([(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99)]):
+        page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
+        if i == 0:
+            page.mouse.down()
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    watched.wait(
+        "[...document.querySelectorAll('.embedding-side')].every((one) => one.innerText.includes('14 points inside the line'))"
+    )
+    page.locator("[data-view=sources]").get_by_label("Beside it").select_option("")
+    watched.wait("document.querySelectorAll('[data-view=embedding] canvas.scatter').length === 1")
 
 
 def test_images_of_the_data_set_come_from_a_worker_which_says_how_far_it_is(watched: Watched) -> None:
