@@ -11,7 +11,7 @@
 
 # %%
 import numpy as np
-from matplotlib.patches import ConnectionPatch
+from matplotlib.patches import ConnectionPatch, Rectangle
 
 from lab.analysis import attention, baselines, pca, similarity
 from notebooks.checks import n06 as check
@@ -80,34 +80,31 @@ predict(
 
 # %%
 def cell(place, picture, patch=None, title=""):
-    """An image, or a map over patches; `patch` is marked."""
-    place.imshow(picture, cmap="cividis", vmin=-0.2, vmax=1)
+    """An image, or a map over patches; `patch` is framed."""
+    drawn_as = place.imshow(picture, cmap="cividis", vmin=-0.2, vmax=1)
     if patch is not None:
         size = picture.shape[0] / rows
-        place.plot(
-            (patch % columns + 0.5) * size - 0.5, (patch // columns + 0.5) * size - 0.5, "rx"
-        )
+        corner = (patch % columns * size - 0.5, patch // columns * size - 0.5)
+        place.add_patch(Rectangle(corner, size, size, fill=False, edgecolor="white", linewidth=2))
     place.set_title(title, fontsize=8)
     place.axis("off")
+    return drawn_as
 
 
 # %%
 others = [IMAGE, 1, 9]
-drawn, axes = figure(3, 3, width=5.4, height=5.6)
+drawn, axes = figure(3, 3, width=5.8, height=5.6)
 for column, image in enumerate(others):
     marked = PATCH if image == IMAGE else None
     cell(axes[0, column], images.images[image].transpose(1, 2, 0), marked, f"image {image}")
     for row, step in enumerate((0, run.probes[-1]), start=1):
         x = run.probe(step).patches.astype(np.float32)
-        cell(
-            axes[row, column],
-            similarity.to_patch(x, PATCH, IMAGE)[image].reshape(probe.grid),
-            None,
-            f"step {step}",
-        )
+        cosines = similarity.to_patch(x, PATCH, IMAGE)[image].reshape(probe.grid)
+        shown = cell(axes[row, column], cosines, marked, f"step {step}")
+drawn.colorbar(shown, ax=axes[1:], fraction=0.03, label="cosine to the framed patch")
 look(
     drawn,
-    "three images, and the cosine of each of their patches to the marked one (dark -0.2, bright 1), before and after training.",
+    "three images, and the cosine of each of their patches to the framed one of image 2, before and after training.",
     "the middle row follows colour and brightness; in the lowest row, does what lights up belong to objects?",
 )
 
@@ -302,20 +299,26 @@ both = np.array([objects[same[0], i] and objects[same[1], j] for i, j in pairs])
 print(f"{both.sum()} of them lie on both objects")
 
 # %%
-drawn, axes = figure(1, 2, width=6.4, height=3.2)
+kinds = {True: ("#D55E00", "both mostly object"), False: ("#0072B2", "not both")}
+drawn, axes = figure(1, 2, width=6.4, height=3.4)
 for place, image in zip(axes, same):
     cell(place, images.images[image].transpose(1, 2, 0), None, f"image {image}")
 strongest = sorted(pairs, key=lambda pair: -(one @ other.T)[pair])[:12]
 for i, j in strongest:
     ends = [((n % columns + 0.5) * side, (n // columns + 0.5) * side) for n in (i, j)]
     on_objects = objects[same[0], i] and objects[same[1], j]
-    colour = "#D55E00" if on_objects else "#0072B2"
+    colour, _ = kinds[bool(on_objects)]
     drawn.add_artist(
         ConnectionPatch(*ends, "data", "data", axesA=axes[0], axesB=axes[1], color=colour)
     )
+    for place, (x, y) in zip(axes, ends):
+        place.plot(x, y, "o", color=colour, markersize=5)
+for colour, word in kinds.values():
+    axes[0].plot([], [], "o-", color=colour, label=word)
+drawn.legend(loc="outside lower center", ncols=2, fontsize=8)
 look(
     drawn,
-    "the twelve strongest mutual pairs of two images; orange where both patches are mostly object, blue elsewhere.",
+    "the twelve strongest mutual pairs of two images; orange where both patches are mostly object.",
     "whether lines lead from part to like part, and how many join background to background, where nothing is to be found.",
 )
 

@@ -162,7 +162,8 @@ for place, step in zip(axes, (0, best, run.probes[-1])):
     place.axvline(objects[IMAGE].sum() - 0.5, color="white", linewidth=0.7)
     place.set(title=f"step {step}", xlabel="patch (object first)")
 axes[0].set_ylabel("patch (object first)")
-drawn.colorbar(shown, ax=axes, label="cosine", fraction=0.02)
+drawn.suptitle(f"Cosines between the patches of image {IMAGE}", fontsize=10)
+drawn.colorbar(shown, ax=axes, label="cosine", fraction=0.02, shrink=0.75)
 look(
     drawn,
     "the Gram matrix of one image at three steps; white lines part object (upper left) and background.",
@@ -226,7 +227,7 @@ drawn, axes = figure()
 for name, curve in curves.items():
     axes.plot(curve, label=name)
 axes.axhline(part_contrast(start), color="grey", linestyle=":", label="at the beginning")
-axes.axvline(200, color="grey", linestyle="--", linewidth=0.8)
+axes.axvline(200, color="grey", linestyle="--", linewidth=0.8, label="the late anchor begins")
 axes.set(
     xlabel="step of the toy",
     ylabel="contrast between parts (cosine)",

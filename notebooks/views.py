@@ -89,9 +89,11 @@ def collapse(run: lab.Run, *, step: int | None, image: int) -> None:
         xlabel="training step",
         ylabel=f"share of ln K = {whole:.2f} nats",
     )
-    axes.set(ylim=(-0.02, 1.02))
+    axes.set(
+        ylim=(-0.02, 1.25), yticks=np.arange(0, 1.1, 0.2)
+    )  # the legend lies above what shares can be
     if axes.lines:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, ncols=2, loc="upper left")
     look(drawn, "the numbers of notebook 03 in a real run, of the batch of each logged step.",
          "whether KL and information stay away from 0; H alone says nothing.")  # fmt: skip
 
@@ -154,7 +156,7 @@ def patches(run: lab.Run, *, step: int | None, image: int, patch: int | None = N
     )
     axes[2].plot(patch % probe.grid[1], patch // probe.grid[1], "rx")
     axes[2].set_title("cosine to the patch x")
-    drawn.colorbar(shown, ax=axes[2], fraction=0.046)
+    drawn.colorbar(shown, ax=axes[2], fraction=0.046, label="cosine")
     for place in axes:
         place.axis("off")
     look(drawn, f"the patch features of one image at step {probe.step}: components as red, green, blue; and one patch against all.",
@@ -180,6 +182,7 @@ def gram(run: lab.Run, *, step: int | None, image: int, anchor: int | None = Non
         place.set(title=f"{word} {number}", xlabel="patch")
         drawn.colorbar(picture, ax=place, fraction=0.046)
     axes[0].set_ylabel("patch")
+    drawn.suptitle(f"Cosines between the patches of image {image}, {run.name}", fontsize=10)
     look(drawn, "cosines between all patches of one image now and at an anchor, and what has changed (red: more alike than then).",
          "whether the difference follows parts of the image, or everything has become more alike.")  # fmt: skip
 
