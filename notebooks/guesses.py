@@ -36,15 +36,16 @@ def recorded() -> dict[str, dict[str, Any]]:
         return {}
 
 
-def record(number: str, question: str, guess: Guess) -> None:
-    """Keep a guess; a later one for the same question replaces it until the answer was shown."""
+def record(number: str, question: str, guess: Guess) -> Guess:
+    """Keep a guess; a later one for the same question replaces it until the answer was shown.  Returns the one kept."""
     guesses = recorded()
     before = guesses.get(number, {})
     if "shown" in before:
-        return
+        return before["guess"]
     now = datetime.now().isoformat(timespec="seconds")
     guesses[number] = {"question": question, "guess": guess, "when": now}
     _write(guesses)
+    return guess
 
 
 def _write(guesses: dict[str, dict[str, Any]]) -> None:
@@ -115,8 +116,9 @@ def _with_widgets(number: str, question: str, options: Sequence[str]) -> bool:
     said = widgets.HTML()
 
     def keep(value: Guess) -> None:
-        record(number, question, value)
-        said.value = f"Recorded: {html.escape(str(value))}"
+        kept = record(number, question, value)
+        late = "" if kept == value else "The answer has been shown; your guess stays. "
+        said.value = f"{late}Recorded: {html.escape(str(kept))}"
 
     if options:
         buttons = [

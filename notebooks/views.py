@@ -13,14 +13,17 @@ from notebooks.figures import look
 
 
 def show(
-    view: str, run: lab.Run, *, step: int | None = None, image: int = 0, **controls: Any
+    view: str, run: lab.Run, *, step: int | None = None, image: int | None = None, **controls: Any
 ) -> Any:
-    """The lab's widget where a notebook can show it; in a static page, or without widgets, a figure."""
+    """The lab's widget where a notebook can show it; in a static page, or without widgets, a figure.
+
+    Widgets of one run look at one image: a view that names none leaves alone what another one shows."""
     if not os.environ.get("DINO_COURSE_STATIC") and hasattr(lab, "show"):
-        return lab.show(view, run=run, step=step, image=image, **controls)
+        asked = controls if image is None else {"image": image, **controls}
+        return lab.show(view, run=run, step=step, **asked)
     if view not in STATIC:
         raise ValueError(f"no view {view!r} as a figure. There are: {', '.join(STATIC)}.")
-    return STATIC[view](run, step=step, image=image, **controls)
+    return STATIC[view](run, step=step, image=image or 0, **controls)
 
 
 def figure(

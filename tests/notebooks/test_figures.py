@@ -7,6 +7,7 @@ import pytest
 
 matplotlib.use("agg")
 
+from notebooks.course import gallery, show
 from notebooks.figures import look
 from notebooks.views import figure
 
@@ -57,3 +58,9 @@ def test_a_picture_needs_a_title_alone():
         look(picture, "an image.", "it.")
     axes.set_title("image")
     look(picture, "an image.", "it.")
+
+
+def test_a_view_that_names_no_image_leaves_alone_the_one_that_is_looked_at(monkeypatch):
+    monkeypatch.delenv("DINO_COURSE_STATIC", raising=False)
+    assert show("attention", run=gallery(), image=2).state == {"image": 2}
+    assert show("loss", run=gallery()).state == {}

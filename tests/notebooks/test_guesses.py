@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from notebooks.guesses import predict, recorded, reveal
+from notebooks.guesses import predict, record, recorded, reveal
 
 QUESTION = ("02.a", "The entropy", ["rises", "falls"])
 
@@ -32,6 +32,7 @@ def test_a_guess_may_be_changed_until_the_answer_was_shown(capsys):
     reveal("02.a", "falls", "Sharpening.")
     predict(*QUESTION, guess="rises")
     assert recorded()["02.a"]["guess"] == "falls"
+    assert record("02.a", "The entropy", "rises") == "falls"  # what a late click is told
 
 
 @pytest.mark.parametrize(("guess", "said"), [("falls", "as it is"), ("rises", "not as it is")])
