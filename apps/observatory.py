@@ -45,11 +45,19 @@ def begin_with() -> str:
     preloads = [f'<link rel="modulepreload" href="/static/lab/{one.name}.js">' for one in ordered(["page", *first])]
     return "\n".join([
         f"<script>{LOADED}</script>",
-        '<link rel="preload" as="style" href="/static/lab/theme.css">',
+        '<link rel="stylesheet" href="/static/lab/theme.css">',
+        f'<script type="application/json" id="lab-first">{json.dumps(first_views())}</script>',
         *preloads,
-        '<script type="module" src="/static/lab/page.js"></script>',
+        '<script type="module" async src="/static/lab/page.js"></script>',
         '<link rel="preload" as="script" href="/static/plotly.min.js" fetchpriority="low">',
     ])  # fmt: skip
+
+
+def first_views() -> dict[str, list[dict[str, object]]]:
+    """By page: the views at its top, which page.js places before Gradio has laid anything out."""
+    everywhere = views.rows(views.EVERYWHERE)[:-1]
+    top = {page.name: [*everywhere, *views.rows(page.name)[:1]] for page in views.PAGES}
+    return {name: [asdict(row[0]) for row in rows if len(row) == 1] for name, rows in top.items()}
 
 
 MOUNT = """

@@ -53,9 +53,49 @@ function aside(element, about) {
   return about.page !== "*"; // what is on every page works on behind the scenes: it knows the runs
 }
 
+/** Views that stand already, by name: above the place where Gradio is about to lay out the page. */
+const standing = new Map();
+
 /** Put a view in its place, when its page is first shown; only then is its module fetched. */
 export function place(element, about, fetchModule) {
+  const there = standing.get(about.name);
+  if (there) return settle(element, about, there);
   if (alone && aside(element, about)) return;
+  fill(element, about, fetchModule);
+}
+
+/** The top of the page is there, and answers, while Gradio's own scripts are still on their way. */
+function begin() {
+  const all = document.getElementById("lab-first");
+  if (!all || alone) return;
+  if (dark()) document.body.classList.add("dark"); // as Gradio will
+  const ahead = document.createElement("div");
+  ahead.className = "lab-ahead";
+  for (const about of JSON.parse(all.textContent)[host.get("page")] ?? []) {
+    const section = document.createElement("section");
+    section.className = "lab-view";
+    section.dataset.view = about.name;
+    standing.set(about.name, section);
+    ahead.append(section);
+    fill(section, about, () => import(`./${about.module}.js`));
+  }
+  document.body.prepend(ahead);
+}
+
+function settle(element, about, section) {
+  standing.delete(about.name);
+  const held = section.contains(document.activeElement) ? document.activeElement : null; // what is moved loses the focus,
+  const scrolled = [...section.querySelectorAll("*")].map((part) => [part, part.scrollLeft]).filter(([, left]) => left); // and this
+  section.dataset.placed = "yes";
+  element.replaceWith(section);
+  for (const [part, left] of scrolled) part.scrollLeft = left;
+  held?.focus({ preventScroll: true });
+  if (!standing.size) document.querySelector(".lab-ahead")?.remove();
+}
+
+const dark = () => (query().get("__theme") ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) === "dark";
+
+function fill(element, about, fetchModule) {
   const view = scoped(host, about);
   let begun = false;
   const show = async () => {
@@ -76,3 +116,5 @@ export function place(element, about, fetchModule) {
   host.on("page", show);
   show();
 }
+
+(function soon() { if (document.body) begin(); else requestAnimationFrame(soon); })(); // it does not wait for Gradio's scripts

@@ -90,7 +90,7 @@ class Watched:
     def open(self, run: str = "growing", **query: Any) -> Watched:
         parts = [f"run={self.lab.ids[run]}", *(f"{key}={value}" for key, value in query.items())]
         self.page.goto(f"{self.lab.address}/?{'&'.join(parts)}")
-        self.page.wait_for_selector(".facts dd", state="attached")
+        self.page.wait_for_selector(".lab-host .facts dd", state="attached")
         return self
 
     def tour(self) -> None:
@@ -622,6 +622,24 @@ def test_one_card_alone_has_all_of_a_projectors_width(watched: Watched) -> None:
     assert set(shown) <= {"collapse", "transport"}
     assert watched.page.locator("[data-view=collapse]").bounding_box()["width"] > 1100
     assert watched.page.locator("[data-view=loss]").evaluate("one => one.childElementCount") == 0, "nobody mounts it"
+
+
+def test_the_top_of_the_page_answers_before_gradio_is_there_and_keeps_its_state(watched: Watched) -> None:
+    held: list[Any] = []
+    watched.page.route("**/assets/*.js", lambda route: held.append(route) if held is not None else route.continue_())
+    watched.page.goto(f"{watched.lab.address}/?run={watched.lab.ids['growing']}&__theme=dark", wait_until="commit")
+    pick = watched.page.locator(".run-pick", has_text="run_v1")
+    pick.click()
+    watched.page.locator(".lab-ahead [data-view=diagnosis] .facts dd").first.wait_for(state="attached")
+    assert pick.get_attribute("aria-pressed") == "true"
+    assert watched.page.evaluate("document.body.classList.contains('dark')")
+    waiting, held = held, None
+    for route in waiting:
+        route.continue_()
+    watched.wait("!document.querySelector('.lab-ahead')")
+    assert watched.page.locator(".lab-host-runs .run-pick[aria-pressed=true]").inner_text().count("run_v1") == 1
+    assert pick.evaluate("one => one === document.activeElement"), "where the keyboard was, it is"
+    watched.curve_ready("loss")
 
 
 def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path: Path) -> None:
