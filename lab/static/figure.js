@@ -14,8 +14,9 @@ export function mount(element, host) {
   const body = card(element, { ...host.about, controls: Object.entries(controls).map(([key, about]) => control(key, about)) });
   const plot = h("div", { class: "plot figure" }), status = h("p", { class: "hint", role: "status" });
   body.append(plot, status);
-  let asked = 0, last = "";
+  let asked = 0, last = "", visible = false;
   host.on(["stop", "run", "data", "theme"], load);
+  new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; load(); }, { rootMargin: "250px" }).observe(body);
 
   function control(key, { kind, choices, default: value }) {
     const set = (next) => { chosen[key] = next; load(); };
@@ -27,6 +28,7 @@ export function mount(element, host) {
   }
 
   async function load() {
+    if (!visible) return; // plotly takes as long as all pictures that are looked at
     const stop = host.stop();
     if (!host.run() || stop === null) { status.textContent = "The first pictures come with the first checkpoint."; return; }
     const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen))}`;
@@ -37,7 +39,8 @@ export function mount(element, host) {
     const now = ++asked;
     try {
       const [Plotly, drawn] = await Promise.all([host.plotly(), host.kept(path, version)]);
-      await painted(); // pictures go first
+      await painted();
+      await painted(); // pictures go first, the large ones and then the small
       if (now !== asked) return;
       status.textContent = "";
       const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: css("ink") || undefined },

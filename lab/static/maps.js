@@ -32,10 +32,11 @@ export function massMask(weights, mass = 0.6) {
 
 /** A mask over patches as one over pixels, each pixel asking its own patch (lab.analysis.attention.on_pixels). */
 export function onPixels(mask, [rows, columns], height, width) {
-  const result = new Uint8Array(height * width);
-  for (let y = 0; y < height; y++)
-    for (let x = 0; x < width; x++)
-      result[y * width + x] = mask[Math.floor((y * rows) / height) * columns + Math.floor((x * columns) / width)];
+  const result = new Uint8Array(height * width), column = Int32Array.from({ length: width }, (_, x) => Math.floor((x * columns) / width));
+  for (let y = 0, at = 0; y < height; y++) {
+    const row = Math.floor((y * rows) / height) * columns;
+    for (let x = 0; x < width; x++, at++) result[at] = mask[row + column[x]];
+  }
   return result;
 }
 

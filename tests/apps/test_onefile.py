@@ -91,6 +91,7 @@ def test_the_file_says_what_python_computes(opened: Opened, run: lab.Run) -> Non
     said = opened.page.locator("[data-view=attention] .tiles figcaption small:nth-of-type(1)").all_inner_texts()
     assert [int(re.findall(r"\d+", text)[1]) for text in said if text][: len(counts)] == counts
     opened.wait("document.querySelector('[data-view=loss] .plot')?.dataset.ready === 'yes'")
+    opened.page.locator("[data-view=spectrum]").scroll_into_view_if_needed()
     opened.wait("document.querySelector('[data-view=spectrum] .plot')?.data?.length === 1")
     assert opened.page.title() == f"DINO lab: {EVIL}", "a run's name is text"
 
