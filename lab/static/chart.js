@@ -179,7 +179,7 @@ function figure(host, panel, { runs, twins, first, lowest }, holder, revision, z
     margin: { l: LEFT, r: RIGHT, t: first && phases(track).length ? 17 : 8, b: lowest ? 36 : 7 }, uirevision: revision, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 }, namelength: many ? 26 : 15 },
     shapes: [], annotations: [],
-    xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 6 } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
+    xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 5, font: { size: 12 } } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
       nticks: holder.clientWidth < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
       showticklabels: lowest, range: range ? [...range] : [earliest(runs, at), furthest(runs, clocks)] },
     yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power" },

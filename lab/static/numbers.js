@@ -3,7 +3,7 @@
 import { npz } from "./npz.js";
 
 export const plots = (element) => [...element.querySelectorAll(".plot")].filter((plot) => plot.data?.length);
-export const headOf = (plot) => plot.closest(".panel")?.querySelector("h3")?.textContent.trim() ?? "";
+export const headOf = (plot) => (plot.closest(".panel")?.querySelector("h3") ?? plot.closest(".spark-card")?.querySelector("b"))?.textContent.trim() ?? "";
 const plain = (text) => String(text ?? "").replace(/&#(\d+);/g, (_, code) => String.fromCharCode(code));
 
 /** Tables of a card by their names, { name: { column: [values] } }: its own, else its charts', else those that stand in it. */
@@ -13,6 +13,10 @@ export function tables(element, data) {
 
 export const hasTables = (element, data) => Boolean(data) || plots(element).length > 0 || element.querySelector(".card-body table") !== null;
 
+const NUMBERS = { f8: Float64Array, f4: Float32Array, i4: Int32Array, u4: Uint32Array, i2: Int16Array, u2: Uint16Array, i1: Int8Array, u1: Uint8Array };
+/** The numbers of an axis: listed, or packed as plotly's Python packs them. */
+const listed = (axis) => (axis?.bdata ? [...new NUMBERS[axis.dtype](Uint8Array.from(atob(axis.bdata), (c) => c.charCodeAt(0)).buffer)] : [...(axis ?? [])]);
+
 /** The curves of all charts; `x_is` and `y_is` say what an axis shows, with its unit. */
 function curves(element) {
   return Object.fromEntries(plots(element).map((plot, index) => {
@@ -20,7 +24,7 @@ function curves(element) {
     const title = (axis) => plain(plot.layout?.[axis]?.title?.text ?? "");
     const across = title("xaxis") || plain(plots(element).at(-1).layout?.xaxis?.title?.text ?? "");
     for (const trace of plot.data) {
-      const y = [...(trace.y ?? [])], x = [...(trace.x ?? y.keys())];
+      const y = listed(trace.y), x = trace.x ? listed(trace.x) : [...y.keys()];
       y.forEach((value, i) => {
         rows.curve.push(plain(trace.name));
         rows.x.push(x[i]);

@@ -12,27 +12,28 @@ const FORMATS = { GIF: "image/gif", MP4: "video/mp4" };
 
 /** A host that notes which answers its view is drawn from, and how many are under way. */
 export function remembering(host) {
-  const paths = new Set();
+  const paths = new Map(); // path → whether its answer has arrays
   let pending = 0, at = null;
   const note = (path, promise) => {
     paths.delete(path);
-    paths.add(path);
-    if (paths.size > REMEMBERED) paths.delete(paths.values().next().value);
+    paths.set(path, false);
+    if (paths.size > REMEMBERED) paths.delete(paths.keys().next().value);
     pending++;
-    const done = () => { pending--; };
+    const done = (answer) => { pending--; if (answer?.tensors && paths.has(path)) paths.set(path, true); };
     promise.then(done, done);
     return promise;
   };
-  const stale = (is) => paths.forEach((path) => { if (is(path)) paths.delete(path); }); // asked for anew, if it is still what is shown
+  const stale = (is) => [...paths.keys()].forEach((path) => { if (is(path)) paths.delete(path); }); // asked for anew, if it is still what is shown
   const ends = [
     host.on("stop", () => { if (host.stop() !== at) { at = host.stop(); stale((path) => OF_A_STEP.test(decodeURIComponent(path))); } }),
     host.on(["source", "against", "images", "size"], () => stale((path) => /^(sight|compare|gathered)\//.test(path))),
     host.on("image", () => stale((path) => /[?&]image=/.test(path))),
     host.on("run", () => stale(() => true)),
   ];
+  const asked = () => [...paths.keys()].filter((path) => !/\/probe\/\d/.test(path) || path.includes(`/probe/${host.stop()}/`));
   return {
-    ends,
-    asked: () => [...paths].filter((path) => !/\/probe\/\d/.test(path) || path.includes(`/probe/${host.stop()}/`)),
+    ends, asked,
+    holds: () => asked().some((path) => paths.get(path)),
     pending: () => pending,
     tensors: (path) => note(`run/${host.get("run")}/${path}`, host.tensors(path)),
     kept: (path, version) => note(path, host.kept(path, version)),
@@ -51,7 +52,7 @@ export function tools(host, { element, data }) {
     ["Picture (PNG)", "with title and sentences", async () => save(file("png"), await pictureOf(element, subtitle(host)))],
     ["Drawing (SVG)", "charts as lines", async () => save(file("svg"), await drawing(element, host)), () => drawings(element).length],
     ["Numbers (CSV)", "a row a point, with names and units", async () => save(file("csv"), csv(tables(element, data))), () => hasTables(element, data)],
-    ["Arrays (npz)", "what this is drawn from, for NumPy", async () => save(file("npz"), await arrays(host)), () => host.asked().some((path) => path !== "views" && path !== "runs")],
+    ["Arrays (npz)", "what this is drawn from, for NumPy", async () => save(file("npz"), await arrays(host)), () => host.holds()],
     ["Code (Python)", "that makes it", async () => show(code(host))],
     ["Link", "back to exactly this", async () => show(host.link(host.about))],
     ["Film (GIF)", "through training", () => film("GIF"), () => moves() && !host.recorded],
@@ -122,16 +123,54 @@ const settings = (host) => new URLSearchParams({ state: JSON.stringify(Object.fr
 const drawings = (element) => [...element.querySelectorAll(".plot, svg.bars, svg.spark")].filter((one) => one.matches("svg") || one.data?.length);
 
 async function drawing(element, host) {
-  const parts = [];
-  let top = 0, width = 0;
+  const parts = [], width = Math.ceil(Math.max(320, ...drawings(element).map((one) => one.getBoundingClientRect().width)));
+  let top = 0;
+  const add = (legends) => {
+    for (const line of lined([...legends].flatMap(entries), width)) parts.push(entriesOf(line, top += 16, element));
+    top += 6;
+  };
+  add(element.querySelectorAll(".card-body > .legend"));
   for (const one of drawings(element)) {
     const { width: wide, height: tall } = one.getBoundingClientRect(), title = headOf(one);
-    if (title) { parts.push(`<text x="8" y="${top + 16}" font-family="sans-serif" font-size="13" font-weight="600" fill="${styleOf(element, "--ink")}">${xml(title)}</text>`); top += 24; }
+    if (title) parts.push(words(8, top += 18, title, styleOf(element, "--ink"), 600)) && (top += 6);
+    add(one.closest(".panel")?.querySelectorAll(".legend") ?? []);
     parts.push((one.matches("svg") ? standalone(one, wide, tall) : await charted(one, host)).replace("<svg ", `<svg y="${top}" `));
     top += Math.ceil(tall);
-    width = Math.max(width, Math.ceil(wide));
   }
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${top}" viewBox="0 0 ${width} ${top}"><title>${xml(host.about.title)}</title><rect width="100%" height="100%" fill="${styleOf(element, "--card")}"/>${parts.join("")}</svg>`;
+}
+
+const words = (x, y, text, fill, weight = 400) => `<text x="${x}" y="${y}" font-family="sans-serif" font-size="13" font-weight="${weight}" fill="${fill}">${xml(text)}</text>`;
+
+/** What a legend says: colour, dash and name of each curve. */
+const entries = (legend) => [...legend.querySelectorAll("dt")].map((dt) => {
+  const mark = dt.querySelector(".swatch, .run-mark");
+  return { name: dt.textContent.trim() || dt.parentElement.title, dash: mark?.dataset.dash, colour: mark?.matches(".swatch") ? getComputedStyle(mark).borderTopColor : mark && getComputedStyle(mark).color };
+}).filter(({ name, colour }) => name && colour);
+
+const long = (name) => 40 + 7 * name.length; // pixels of an entry: its stroke, its name, what is between
+
+/** Entries in as many lines as they need. */
+function lined(found, width) {
+  const lines = [];
+  let room = 0;
+  for (const entry of found) {
+    if (long(entry.name) > room) { lines.push([]); room = width; }
+    lines.at(-1).push(entry);
+    room -= long(entry.name);
+  }
+  return lines;
+}
+
+/** A line of a drawing that says them, each after its stroke. */
+function entriesOf(found, y, element) {
+  let x = 8;
+  return found.map(({ name, dash, colour }) => {
+    const stroke = `<path d="M${x} ${y - 4}h18" stroke="${colour}" stroke-width="3" stroke-dasharray="${{ dash: "6 3", dot: "2 3", dashdot: "6 3 2 3" }[dash] ?? "none"}"/>`;
+    const said = words(x + 23, y, name, styleOf(element, "--muted"));
+    x += long(name);
+    return stroke + said;
+  }).join("");
 }
 
 async function charted(plot, host) {

@@ -127,9 +127,18 @@ def test_a_card_is_saved_as_picture_arrays_numbers_and_drawing(opened: Opened, r
     kept = {float(row["x"]): float(row["y"]) for row in rows if row["curve"].startswith("H(t)")}
     table = run.metrics()
     assert kept == pytest.approx(dict(zip(table["step"], table["teacher/entropy"])))
+    opened.wait("document.querySelector('[data-view=spectrum] .plot')?.data?.length === 1")
+    packed = list(csv.DictReader(io.StringIO(opened.saved("spectrum", "CSV").decode())))
+    shares = [float(row["y"]) for row in packed]
+    assert [float(row["x"]) for row in packed] == list(range(1, len(shares) + 1)), "a figure that Python drew"
+    assert 0.99 < sum(shares) < 1.01
+    assert opened.page.locator("[data-view=spectrum] .save-list b", has_text="npz").count() == 0, "it has no arrays"
     drawing = opened.saved("loss", "SVG").decode()
     assert drawing.startswith("<svg")
     assert "training step" in drawing
+    legend = opened.page.locator("[data-view=loss] .panel").first.locator(".legend dt").all_inner_texts()
+    assert len(legend) == 3
+    assert all(name.strip() in drawing for name in legend), "colours have names in it"
 
 
 SAYS = """(name) => {
