@@ -18,7 +18,7 @@ import { highNorm, median } from "./looking.js";
 import { picker } from "./picker.js";
 import { sheet } from "./sheet.js";
 import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
-import { drawOutline, drawPatches, drawPicture, picture, ramp, tile } from "./tiles.js";
+import { afterwards, drawOutline, drawPatches, drawPicture, picture, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
   keepSight(host).keep({ normlayer: -1, longer: 2 });
@@ -29,7 +29,8 @@ export function mount(element, host) {
     h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.cividis}` }), "3 × the layer's median")), panels);
   let sides = [];
   host.on([...LOOKED_AT, "image"], latest(load));
-  host.on(["normlayer", "longer", "patch"], paint);
+  host.on(["normlayer", "longer"], paint);
+  host.on("patch", afterwards(() => sides.forEach((side) => side.mark())));
   paint();
   latest(load)();
 
@@ -114,5 +115,5 @@ function panel(host, name) {
     drawOutline(context, size, mask, shown.grid, { width: 1.6 });
   }
 
-  return { element, name, show, fail, paint, shown: () => shown };
+  return { element, name, show, fail, paint, mark: () => { if (shown) large.paint(); }, shown: () => shown };
 }
