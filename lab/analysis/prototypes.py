@@ -37,6 +37,20 @@ def changes(alive: Bool[np.ndarray, "S K"]) -> tuple[Int[np.ndarray, " S"], Int[
     return born, died
 
 
+def together(first: Int[np.ndarray, " M"], others: Int[np.ndarray, " M"]) -> tuple[float, float]:
+    """Of the pairs of images that one grouping puts together the share that another does too, and what it would be by chance.
+
+    The first is a sum over cells of the contingency table, Σ_ab n_ab (n_ab − 1) / Σ_a n_a (n_a − 1) (Wallace 1983, B_I); by chance
+    a pair is together as often as any pair is, Σ_b n_b (n_b − 1) / M (M − 1)."""
+
+    def pairs(*groups: Int[np.ndarray, " M"]) -> float:
+        _, sizes = np.unique(np.stack(groups), axis=1, return_counts=True)
+        return float((sizes * (sizes - 1)).sum() / 2)
+
+    count = len(first) * (len(first) - 1) / 2
+    return pairs(first, others) / max(pairs(first), 1.0), pairs(others) / max(count, 1.0)
+
+
 def duplicates(
     directions: Float[np.ndarray, "K D"], most: int = 64, least: float = 0.5
 ) -> tuple[Int[np.ndarray, "P 2"], Float[np.ndarray, " P"]]:

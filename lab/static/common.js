@@ -1,4 +1,4 @@
-// How many nearest neighbours two networks have in common over many images, counted a little at a time so that nothing waits.
+// What two networks have in common over many images: nearest neighbours, counted a little at a time so that nothing waits, and groups.
 
 import { nearestRows } from "./points.js";
 
@@ -38,4 +38,16 @@ export function commonOf() {
     meanCommon(one, two, () => of === now).then((result) => { if (result && of === now) { found = result; then(); } });
     return null;
   };
+}
+
+/** Of the pairs that one grouping puts together the share that another does too, and what chance gives (lab.analysis.prototypes.together):
+    `one` and `other` (M) are group numbers → { pairs, share, chance }. */
+export function together(one, other) {
+  const pairsOf = (keys) => {
+    const sizes = new Map();
+    for (const key of keys) sizes.set(key, (sizes.get(key) ?? 0) + 1);
+    return [...sizes.values()].reduce((sum, n) => sum + (n * (n - 1)) / 2, 0);
+  };
+  const pairs = pairsOf(one), all = (one.length * (one.length - 1)) / 2;
+  return { pairs, share: pairs ? pairsOf(Array.from(one, (group, i) => `${group} ${other[i]}`)) / pairs : 0, chance: all ? pairsOf(other) / all : 0 };
 }

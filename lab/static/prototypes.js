@@ -4,19 +4,18 @@
   "place": 10,
   "title": "What prototypes fire on",
   "shows": "For each prototype, the images (or patches) whose answer it leads with the greatest share. The teacher's answer is centred and sharpened as in training.",
-  "look": "One kind of thing in a row: the prototype stands for it, though no label was used. The same images under two prototypes: duplicates. In a collapse one row takes everything.",
+  "look": "One kind of thing in a row: the prototype stands for it, though no label was used. The same images under two prototypes: duplicates. In a collapse one row takes everything. Pointing at an image lights it up beside.",
   "needs": "probes with logits; for more images a checkpoint; a published network with its head (a full checkpoint); a patch head for patches",
   "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0"]
 }
 */
-// Galleries of prototypes: the most used, the rarest, and pairs whose directions are nearly one.
+// Galleries of prototypes: the most used, the rarest, and pairs whose directions are nearly one; a second network's beside them.
 
-import { card, choice, h, number, percent, refill } from "./dom.js";
-import { counted, gathering, howMany, patience, patient } from "./crowd.js";
-import { keepSight, nameOf } from "./sight.js";
-import { drawOutline, drawPicture, forget, picture, tile } from "./tiles.js";
-
-const ROWS = 12, SHOTS = 9;
+import { arrange, card, choice, h, number, percent } from "./dom.js";
+import { howMany, patient } from "./crowd.js";
+import { together } from "./common.js";
+import { side } from "./prototypesside.js";
+import { keepSight } from "./sight.js";
 
 export function mount(element, host) {
   keepSight(host).keep({ crowd: 0, prototypesOf: "images", prototypesBy: "most", prototype: -1 });
@@ -26,112 +25,38 @@ export function mount(element, host) {
       choice("Of", { images: "images", patches: "patches" }, host.get("prototypesOf"), (prototypesOf) => host.set({ prototypesOf })),
       howMany(host)],
   });
-  const status = patience(() => load()), about = h("p", { class: "hint" }), list = h("ol", { class: "prototype-rows" });
-  body.append(about, status.element, list);
-  const ask = patient(host);
-  let asked = 0, shown = null, waits = false;
-  host.on(["stop", "run", "overlay", "crowd", "source", "images", "size"], () => { status.anew(); load(); });
-  host.on("page", () => { if (waits) load(); });
-  host.on(["prototypesOf", "prototypesBy", "prototype"], fill);
-  host.on("data", () => { if (!shown) load(); });
+  const row = h("div", { class: "prototype-sides" }), common = h("p", { class: "hint embedding-common", role: "status" }), ask = patient(host);
+  const sides = ["source", "against"].map((key) => side(host, key, { ask, point, changed: compare }));
+  body.append(common, row);
+  host.on(["stop", "run", "overlay", "crowd", "source", "against", "images", "size"], () => { sides.forEach((one) => one.anew()); load(); });
+  host.on("page", () => standing().forEach((one) => { if (one.waits()) one.load(); }));
+  host.on(["prototypesOf", "prototypesBy", "prototype"], () => { standing().forEach((one) => one.fill()); compare(); });
+  host.on("data", () => standing().forEach((one) => { if (!one.shown()) one.load(); }));
   load();
 
-  async function load() {
-    const track = host.run(), found = gathering(host);
-    if (found.problem !== null || (found.own && !track)) { empty(); status.say(found.problem ?? ""); return; }
-    const now = ++asked, current = () => now === asked && host.shown() && !status.stopped;
-    const tell = (sentence, share, left) => { if (now === asked) status.tell(sentence, share, left); };
-    waits = true;
-    try {
-      const pictures = await ask(found.path("pictures"), current, tell);
-      const answers = pictures && await ask(found.path("answers"), current, tell);
-      if (!answers || now !== asked) return;
-      waits = false;
-      if (!answers.tensors.top) { empty(); status.say(`${nameOf(host)} names no prototypes: ${answers.said.why}.`); return; }
-      status.say("");
-      const classes = found.kind === "folder" ? pictures.said.classes : track?.head.classes ?? [];
-      shown = { ...found, key: `${found.of} ${answers.said.step}`, stop: host.stop(), images: pictures.tensors.images, labels: pictures.tensors.labels.data, classes, ...answers.tensors, said: answers.said };
-      fill();
-    } catch (error) {
-      if (now !== asked) return;
-      waits = false;
-      empty();
-      status.say(error.message);
-    }
+  function two() { return Boolean(host.get("against")) && !host.recorded; }
+  function standing() { return two() ? sides : [sides[0]]; }
+
+  function load() {
+    row.dataset.two = String(two());
+    arrange(row, standing().map((one) => one.element));
+    sides.forEach((one) => { one.title.hidden = !two(); });
+    if (!two()) { sides[1].leave(); common.textContent = ""; }
+    standing().forEach((one) => one.load());
   }
 
-  function empty() {
-    shown = null;
-    forget(list);
-    refill(list, "", () => []);
-    about.textContent = "";
+  /** The same image everywhere, under whichever prototype it is; null for none. */
+  function point(image) {
+    row.querySelectorAll(".shot").forEach((shot) => { if (Number(shot.dataset.image) === image && two()) shot.dataset.lit = "yes"; else delete shot.dataset.lit; });
   }
 
-  /** For each prototype that leads somewhere: where, the greatest share first → Map(prototype → [{ image, place, share }]). */
-  function led() {
-    const patches = host.get("prototypesOf") === "patches", found = new Map();
-    const add = (prototype, one) => { if (!found.has(prototype)) found.set(prototype, []); found.get(prototype).push(one); };
-    if (patches) {
-      const [images, count] = shown.patch_top.shape;
-      for (let i = 0; i < images; i++) for (let n = 0; n < count; n++) add(shown.patch_top.data[i * count + n], { image: i, place: n, share: shown.patch_probability.data[i * count + n] });
-    } else {
-      const [images, kept] = shown.top.shape;
-      for (let i = 0; i < images; i++) add(shown.top.data[i * kept], { image: i, place: null, share: shown.probability.data[i * kept] });
-    }
-    for (const ones of found.values()) ones.sort((a, b) => b.share - a.share);
-    return found;
-  }
-
-  function fill() {
-    if (!shown) return;
-    const of = host.get("prototypesOf"), by = host.get("prototypesBy");
-    const problem = of === "patches" && !shown.patch_top
-      ? shown.own && shown.kind === "probe" ? "Patches of probe images have no stored answers: choose images of the data set, which a worker shows to the checkpoint." : "This network has no patch head: its prototypes answer for images only."
-      : by === "twins" && (of === "patches" || !shown.twins)
-        ? of === "patches" ? "Duplicates are compared for the prototypes of images." : "Duplicates are read off a checkpoint's weights: choose images of the data set." : null;
-    status.say(problem ?? "");
-    if (problem) { forget(list); refill(list, problem, () => []); about.textContent = ""; return; }
-    const found = led(), total = of === "patches" ? shown.said.patch_prototypes : shown.said.prototypes;
-    const many = of === "patches" ? shown.patch_top.data.length : shown.top.shape[0];
-    const order = [...found].sort((a, b) => b[1].length - a[1].length || a[0] - b[0]).map(([prototype]) => prototype);
-    const rows = by === "twins" ? twins() : (by === "most" ? order : order.toReversed()).slice(0, ROWS).map((prototype) => ({ prototypes: [prototype] }));
-    const at = !shown.own ? `, as ${nameOf(host)} sees them` : shown.said.step === shown.stop ? "" : ` as the last checkpoint before (step ${number(shown.said.step)}) sees them`;
-    about.textContent = `${found.size} of ${total ?? "?"} prototypes lead for some of ${number(many)} ${of}${at}; the others are dead for these. Answers: ${shown.said.centred ? "centred, " : ""}temperature ${number(shown.said.temperature)}.`;
-    const key = `${shown.key} ${of} ${by} ${host.get("prototype")}`;
-    if (list.dataset.key !== key) forget(list);
-    refill(list, key, () => rows.map((row) => oneRow(row, found, many)));
-    if (!rows.length) status.say("No two prototypes are alike by a cosine of 0.5 or more.");
-  }
-
-  const twins = () => Array.from({ length: Math.min(ROWS, shown.twin_cosine.data.length) }, (_, i) =>
-    ({ prototypes: [shown.twins.data[2 * i], shown.twins.data[2 * i + 1]], cosine: shown.twin_cosine.data[i] }));
-
-  function oneRow({ prototypes, cosine }, found, many) {
-    return h("li", { class: "prototype-row", "aria-current": prototypes.includes(host.get("prototype")) ? "true" : null },
-      cosine === undefined ? null : h("p", { class: "hint" }, `cosine ${number(cosine, 3)}${cosine > 0.95 ? ": duplicates" : ""}`),
-      prototypes.map((prototype) => {
-        const ones = found.get(prototype) ?? [], labels = counted(ones.map(({ image }) => shown.labels[image])).filter(([label]) => label >= 0);
-        const kind = labels.length ? `${shown.classes[labels[0][0]] ?? `class ${labels[0][0]}`} ${percent(labels[0][1] / ones.length, 0)}` : "";
-        return h("div", { class: "prototype-one" },
-          h("button", { type: "button", class: "prototype-name", title: "Mark this prototype in the other views", onclick: () => host.set({ prototype: host.get("prototype") === prototype ? -1 : prototype }) },
-            h("b", {}, `prototype ${prototype}`), h("small", {}, ones.length ? `first for ${ones.length} (${percent(ones.length / many)})` : "leads for none"), h("small", {}, kind)),
-          h("div", { class: "prototype-shots" }, ones.slice(0, SHOTS).map(shot)));
-      }));
-  }
-
-  function shot({ image, place, share }) {
-    const name = shown.classes[shown.labels[image]] ?? "", { images, said } = shown;
-    const label = `image ${image + 1}${name ? `, ${name}` : ""}${place === null ? "" : `, patch ${place + 1}`}: share ${percent(share, share < 0.095 ? 1 : 0)}`;
-    const canvas = tile((context, size) => {
-      drawPicture(context, size, picture(images, image));
-      if (place === null) return;
-      const mask = new Uint8Array(said.rows * said.columns);
-      mask[place] = 1;
-      drawOutline(context, size, mask, [said.rows, said.columns], { width: 2.4 });
-    }, { "aria-label": label });
-    const small = h("small", {}, percent(share, share < 0.095 ? 1 : 0));
-    return shown.own && shown.kind === "probe"
-      ? h("button", { type: "button", class: "shot", title: label, onclick: () => host.set({ image, patch: place, pinned: place !== null }) }, canvas, small)
-      : h("div", { class: "shot", title: label }, canvas, small);
+  /** How alike the two group the images: their numbers of prototypes have nothing to do with each other. */
+  function compare() {
+    const [one, other] = sides.map((each) => each.shown());
+    if (!two() || !one || !other || host.get("prototypesOf") === "patches" || one.top.shape[0] !== other.top.shape[0]) { common.textContent = ""; return; }
+    const first = ({ top: { data, shape: [, kept] } }) => data.filter((_, i) => i % kept === 0), found = together(first(one), first(other));
+    common.textContent = found.pairs
+      ? `Of the pairs of images that share a first prototype in the first network (${number(found.pairs)}), ${percent(found.share, 0)} share one in the second too; chance gives ${percent(found.chance, 0)}.`
+      : "No two images share a first prototype in the first network, so there is no grouping to compare.";
   }
 }

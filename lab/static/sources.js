@@ -15,7 +15,7 @@ import { keepSight } from "./sight.js";
 
 const PAGES = ["objective", "attention", "patches", "gram", "prototypes", "embedding", "compare"];
 const MANY = ["prototypes", "embedding"]; // pages that show many images of a folder
-const ALONE = ["objective", "prototypes"]; // pages on which no second network stands beside the first
+const ALONE = ["objective"]; // pages on which no second network stands beside the first
 const FRAME = 125; // milliseconds that a frame of a video stays, as long as it stood in the film
 const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
 

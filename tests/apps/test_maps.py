@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load
 
-from lab.analysis import gram, layout, similarity
+from lab.analysis import gram, layout, prototypes, similarity
 from lab.run import Run
 from tests.apps.growing import GRID, Growing
 from tests.apps.served import serving
@@ -175,7 +175,7 @@ def test_the_browsers_points_are_pythons(watched: Watched) -> None:
     beside, moved = similarity.quantised(others), random.normal(size=(90, 2))
     found = opened(watched, "embedding").evaluate(
         """async ({ xy, rows, scale, polygon, queries, beside, moved, ours, theirs }) => {
-            const js = await import('/static/lab/points.js'), { meanCommon } = await import('/static/lab/common.js');
+            const js = await import('/static/lab/points.js'), { meanCommon, together } = await import('/static/lab/common.js');
             const partner = js.counterparts(theirs, ours);
             const some = (data, scale, width) => (
                 { rows: { data: Int8Array.from(data), shape: [40, width] }, scale: { data: scale } });
@@ -184,7 +184,8 @@ def test_the_browsers_points_are_pythons(watched: Watched) -> None:
                 near: js.nearestRows(Int8Array.from(rows), Float32Array.from(scale), 12, 7, 5),
                 under: queries.map(([x, y]) => index.nearest(x, y, 0.3)), towards: js.towards(flat, 11, 1, 0),
                 partner: [...partner], turned: [...js.turned(Float32Array.from(moved), flat, partner)],
-                common: await meanCommon(some(rows, scale, 12), some(...beside, 9)) };
+                common: await meanCommon(some(rows, scale, 12), some(...beside, 9)),
+                together: together(ours.image.slice(0, 90), theirs.image) };
         }""",
         {
             "xy": xy.reshape(-1).tolist(), "rows": integers.reshape(-1).tolist(), "scale": scale.tolist(), "polygon": polygon,
@@ -206,6 +207,15 @@ def test_the_browsers_points_are_pythons(watched: Watched) -> None:
         np.linalg.norm(moved - moved[0], axis=1), abs=1e-5
     )
     near = [layout.neighbours(ints * size[:, None], 9)[0] for ints, size in ((integers, scale), beside)]
+    share, chance = prototypes.together(images[:90], theirs)
+    alike = [(images[i] == images[j], theirs[i] == theirs[j]) for i in range(90) for j in range(i)]
+    assert share == pytest.approx(np.mean([theirs for ours, theirs in alike if ours]))
+    assert chance == pytest.approx(np.mean([theirs for _, theirs in alike]))
+    assert found["together"] == {
+        "pairs": sum(ours for ours, _ in alike),
+        "share": pytest.approx(share),
+        "chance": pytest.approx(chance),
+    }
     assert found["common"].pop("share") == pytest.approx(layout.common(*near).mean(), abs=0.01)
     assert found["common"] == {"count": 9, "chance": pytest.approx(9 / 39), "points": 40, "asked": 40}
     assert np.array(found["inside"], bool).tolist() == layout.inside(xy, np.array(polygon)).tolist()
@@ -334,6 +344,7 @@ def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab
     page.locator("[data-view=prototypes] .prototype-row .shot").first.wait_for()
     most = np.bincount(tensors["top"][:, 0]).max()
     assert f"first for {most} (" in page.locator("[data-view=prototypes] .prototype-name").first.inner_text()
+    prototypes_beside(watched, lab, tensors["top"][:, 0])
     page.locator("[data-view=sources]").get_by_label("Network").select_option("model:random:vit_tiny_patch16_224")
     page.get_by_text("untrained vit_tiny_patch16_224 names no prototypes: ").wait_for(timeout=240_000)
     assert page.locator("[data-view=prototypes] .prototype-row").count() == 0
@@ -385,6 +396,36 @@ def beside_another_network(watched: Watched, lab: Lab, spot: int) -> None:
     )
     page.locator("[data-view=sources]").get_by_label("Beside it").select_option("")
     watched.wait("document.querySelectorAll('[data-view=embedding] canvas.scatter').length === 1")
+
+
+def prototypes_beside(watched: Watched, lab: Lab, first: np.ndarray) -> None:
+    """A run's first checkpoint beside the published network: its prototypes, and how alike the two group images."""
+    page, second = watched.page, "[data-view=prototypes] .prototype-side:nth-child(2)"
+    page.locator("[data-view=sources]").get_by_label("Beside it").select_option("first")
+    page.locator(f"{second} .prototype-row .shot").first.wait_for(timeout=240_000)
+    at = Run(GOLDEN).checkpoints[0]
+    source = f"{lab.address}/api/gathered/answers?images=folder:0&count=300&size=32&source=run:{lab.ids['run_v1']}:{at}:teacher"
+    theirs = load(urllib.request.urlopen(source).read())["top"][:, 0]
+    share, chance = prototypes.together(first, theirs)
+    watched.wait(
+        f"document.querySelector('[data-view=prototypes] .embedding-common').textContent.includes('{100 * chance:.0f} %.')"
+    )
+    assert (
+        f"{100 * share:.0f} % share one in the second"
+        in page.locator("[data-view=prototypes] .embedding-common").inner_text()
+    )
+    assert f"The most used leads for {100 * np.bincount(theirs).max() / 14:.1f} %" in page.locator(second).inner_text()
+    shown = [
+        {shot.get_attribute("data-image") for shot in side.locator(".shot").all()}
+        for side in page.locator(".prototype-side").all()
+    ]
+    page.locator(f"{second} .shot[data-image='{min(shown[0] & shown[1])}']").hover()
+    watched.wait("document.querySelectorAll('.prototype-side .shot[data-lit]').length === 2")
+    page.get_by_label("rarest").check(force=True)
+    rarest = np.bincount(theirs)[np.unique(theirs)].min()
+    watched.wait(f"document.querySelector('{second} .prototype-name').textContent.includes('first for {rarest} (')")
+    page.locator("[data-view=sources]").get_by_label("Beside it").select_option("")
+    watched.wait(f"document.querySelector('{second}') === null")
 
 
 def test_images_of_the_data_set_come_from_a_worker_which_says_how_far_it_is(watched: Watched) -> None:
