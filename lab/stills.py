@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dino_core.errors import RunError
+from dino_core.rundir import read
 from lab.analysis import curves, gram, pca, similarity
 from lab.run import Probe, Run
 
@@ -147,7 +148,9 @@ CURVES = {
     "centre": (("centre/norm", "prototypes/perplexity"), ""),
     "schedules": (("lr", "momentum", "teacher_temperature"), ""),
 }
-"""The main curves of views that draw them, and their unit."""
+"""The main curves of views that draw them, and their unit; curves without a common one stand below one another."""
+DOTS = 40
+"""Points of a curve up to which each has a dot."""
 
 
 def _curves(name: str) -> None:
@@ -157,20 +160,24 @@ def _curves(name: str) -> None:
     def lines(figure: Figure, run: Run, step: int | None, *, until: int | None = None) -> None:
         table = run.metrics()
         logged = [column for column in names if column in table and table[column].notna().any()]
-        axis = figure.subplots()
-        for colour, column in zip(OKABE_ITO, logged):
+        rows = figure.subplots(1 if unit else max(len(logged), 1), 1, sharex=True, squeeze=False)[:, 0]
+        for place, (colour, column) in enumerate(zip(OKABE_ITO, logged)):
+            axis, title = rows[0 if unit else place], read.describe(run.about, column)["title"]
             values = table[["step", column]].dropna()
             x, y = values["step"].to_numpy(), values[column].to_numpy(dtype=float)
             keep = curves.decimate(y)
             now = keep if until is None else keep[x[keep] <= until]
-            axis.plot(x[now], y[now], label=column, color=colour, lw=1.4)
+            marker = "o" if len(now) <= DOTS else None  # of one point a line shows nothing
+            axis.plot(x[now], y[now], label=title, color=colour, lw=1.4, marker=marker, ms=3)
             axis.update_datalim(np.column_stack([x, y])[np.isfinite(y)])  # the axes of a film stay where they are
-        axis.autoscale_view()
-        axis.set(xlabel="training step", ylabel=unit or "value")
-        if logged:
-            axis.legend(frameon=False, fontsize=8)
-        else:
-            axis.set_title("none of its values was logged yet", fontsize=9)
+        for axis in rows:
+            axis.autoscale_view()
+            axis.set_ylabel(unit)
+            if logged:  # over no curve, and still in a film
+                axis.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0)
+        rows[-1].set_xlabel("training step")
+        if not logged:
+            rows[0].set_title("none of its values was logged yet", fontsize=9)
 
 
 for _name in CURVES:

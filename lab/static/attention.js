@@ -167,6 +167,7 @@ export function mount(element, host) {
     const key = `${host.get("run")} ${stops.join()}`;
     if (film.dataset.key !== key) {
       film.dataset.key = key;
+      film.style.setProperty("--stops", stops.length);
       if (frames.of !== host.get("run")) Object.assign(frames, { of: host.get("run"), at: new Map() });
       for (const [stop, button] of frames.at) if (!stops.includes(stop)) { forget(button); frames.at.delete(stop); }
       arrange(film, stops.map(frame));

@@ -87,6 +87,8 @@ def opened(browser: Browser, run: lab.Run, tmp_path_factory: pytest.TempPathFact
 def test_the_file_says_what_python_computes(opened: Opened, run: lab.Run) -> None:
     opened.wait("document.querySelectorAll('[data-view=attention] .tiles figure').length === 5")
     maps = run.probe().attention[2].astype(np.float32)
+    wide = "Math.max(...[...document.querySelectorAll('[data-view=attention] .film canvas')].map((one) => one.clientWidth))"
+    assert 0 < opened.page.evaluate(wide) < 140, "few checkpoints are no reason for pictures as large as the page"
     counts = [int(attention.mass_mask(one).sum()) for one in maps]
     said = opened.page.locator("[data-view=attention] .tiles figcaption small:nth-of-type(1)").all_inner_texts()
     assert [int(re.findall(r"\d+", text)[1]) for text in said if text][: len(counts)] == counts

@@ -48,6 +48,11 @@ def test_a_still_holds_the_numbers_of_the_probe(run: lab.Run) -> None:
 def test_a_film_has_a_frame_a_step_and_its_axes_stay(run: lab.Run, tmp_path: Path) -> None:
     for name in ("heads.gif", "heads.webp"):
         assert Image.open(lab.film("attention", run, tmp_path / name)).n_frames == len(run.probes)
+    legend = stills.drawn("emergence", run, 0, until=0).axes[0].get_legend()
+    assert "knn/teacher" not in [text.get_text() for text in legend.get_texts()], "a curve is called as on the page"
+    beside = legend.get_bbox_to_anchor().x0 >= legend.axes.bbox.x1
+    assert beside, "over no curve, wherever those are"
+    assert len(stills.drawn("schedules", run, 40).axes) > 1, "a momentum and a learning rate have no axis in common"
     limits = [stills.drawn("loss", run, step, until=step).axes[0].axis() for step in run.probes]
     assert limits[0] == limits[-1]
     with pytest.raises(RunError, match="ends in"):
