@@ -349,7 +349,7 @@ check.rate_at(rate_at, seed=1)
 
 # %% [markdown]
 # **04.3** (5 minutes) The options of a fork that makes the teacher's answer flat, in the words of `fork` (`__` for a dot). Then try it on your own run:
-# `fork(live.run, 300, "flat", **flattening())`.
+# `fork(live.run, 280, "flat", **flattening())`.
 
 
 # %% exercise="04.3"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import lab
+from dino_core.errors import DinoError
 from notebooks.exercises import Unsolved, hint
 from notebooks.figures import look, style
 from notebooks.guesses import home, predict, recorded, reveal
@@ -48,4 +49,10 @@ def gallery(name: str = "dino_shapes") -> lab.Run:
     return lab.Run(Path(lab.__file__).parent / "gallery" / name)
 
 
+def _said(error: DinoError) -> list[str]:
+    """A mistake of the reader's is one sentence in a cell too, without the frames that lead to it."""
+    return [f"{type(error).__name__}: {error}"]
+
+
 style()
+DinoError._render_traceback_ = _said  # type: ignore[attr-defined]  # what IPython asks an error for

@@ -6,6 +6,8 @@ from importlib import import_module
 
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 
 from notebooks import building, exercises
 from notebooks.exercises import EXERCISES, Exercise, Mistake, Unsolved, hint
@@ -155,3 +157,11 @@ def test_a_hint_for_nothing_lists_what_there_is():
 
 def test_a_failed_check_shows_its_sentence_without_a_traceback():
     assert Unsolved("02.1: you centred the student.")._render_traceback_() == ["02.1: you centred the student."]
+
+
+def test_a_mistake_of_the_readers_is_one_sentence_in_a_cell():
+    shell = InteractiveShell()
+    with capture_output() as said:
+        shell.run_cell("from notebooks.course import gallery\ngallery('nowhere').teacher()")
+    assert "nowhere" in said.stdout
+    assert len(said.stdout.strip().splitlines()) == 1

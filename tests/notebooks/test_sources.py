@@ -6,10 +6,13 @@ import ast
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import nbformat
 import pytest
 
+from dino_core.fit import fit, is_checkpoint
+from dino_core.recipes import RECIPES
 from notebooks import building, timing
 
 SOURCES = building.sources()
@@ -269,3 +272,10 @@ def test_the_set_up_cell_does_nothing_where_the_course_is_installed(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120)
     assert done.stdout == "nothing\n", done.stderr
+
+
+def test_the_fork_that_04_suggests_finds_its_checkpoint():
+    said = (building.HERE / "04_train_it.py").read_text()
+    (step,), (steps,) = (re.findall(words, said) for words in (r"fork\(live\.run, (\d+)", r"steps=scaled\((\d+)"))
+    config, _ = fit(replace(RECIPES["tiny"](), steps=int(steps)), images=8000)
+    assert is_checkpoint(int(step), int(steps), config.output)
