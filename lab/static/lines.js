@@ -185,7 +185,7 @@ function flag(context, inside, x, mark, css) {
   context.textBaseline = "top";
   const room = inside.right - x > context.measureText(mark.label).width + 8;
   context.textAlign = room ? "left" : "right";
-  context.fillText(mark.label, x + (room ? 4 : -4), inside.top + 14 + 13 * (mark.row ?? 0));
+  context.fillText(mark.label, x + (room ? 4 : -4), inside.top + 1 + 13 * (mark.row ?? 0));
 }
 
 function area(context, x, y, under, px, py, colour) {
