@@ -171,7 +171,7 @@ look(
 )
 
 # %%
-show("gram", run=run, image=IMAGE)
+show("gram", run=run, image=IMAGE, anchor=best)
 
 # %% [markdown]
 # ## 4. A toy: cause, prevent, repair
