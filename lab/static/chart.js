@@ -206,7 +206,7 @@ function figure(host, panel, { runs, twins, first, lowest }, holder, revision, z
     layout.annotations.push({ text: "✎", hovertext: escaped(`step ${note.step}: ${note.text}`), x: at(note.step), yref: "paper", y: 1, yanchor: "top", showarrow: false, font: { size: 12, color: ink } });
   }
   const traces = many ? ofAll(host, panel, runs, twins, kind, clocks) : ofTwo(panel, twins[1], kind, clocks);
-  layout.datarevision = [...traces.map(({ x, name }) => `${name} ${x.length}`), ...runs.map((one) => one.track.near?.key)].join(); // curves grow in place, and plotly looks whether it is given another list
+  layout.datarevision = [kind, ...runs.map(({ track: { id, told, near } }) => `${id} ${told} ${near?.key}`), ...traces.map(({ x, name }) => `${name} ${x.length}`)].join(); // curves grow in place, and plotly looks whether it is given another list
   return { traces, layout };
 }
 

@@ -483,6 +483,10 @@ def test_where_one_zooms_in_a_curve_is_as_it_was_logged(watched: Watched) -> Non
     watched.wait(f"{plot}.data.some(({{ line }}) => line.dash === 'dot')")
     page.locator("[data-view=timeline] .choice label", has_text="images").click()  # another axis, the whole again
     watched.wait(f"{ranges}[1] > 64 * 5900 && {drawn}.x.length <= 2000")
+    placed = f"{plot}.calcdata.map((points) => points.at(-1).x)"
+    assert page.evaluate(placed) == page.evaluate(f"{plot}.data.map((trace) => trace.x.at(-1))"), (
+        "curves move with their axis"
+    )
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url) if "/within?" in request.url else None)
     watched.zoom("loss", 0.3, 0.5)
