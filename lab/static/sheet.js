@@ -39,6 +39,7 @@ export function sheet({ label, choose, moved = () => {} }) {
     if (canvas.width !== width || canvas.height !== height) {
       [canvas.width, canvas.height] = [width, height];
       canvas.style.aspectRatio = `${width} / ${height}`;
+      buttons.style.gap = `${100 / height}% ${100 / width}%`; // a patch, as between the maps
     }
     const rgba = new ImageData(width, height);
     for (let i = 0; i < count; i++) {

@@ -107,21 +107,49 @@ const outlines = new WeakMap(); // masks → their border at the size last drawn
 
 function outline(mask, [rows, columns], size) {
   const known = outlines.get(mask);
-  if (known?.size === size) return known.path;
+  if (known?.size === size) return known;
   const at = (r, c) => (r < 0 || c < 0 || r >= rows || c >= columns ? 0 : mask[r * columns + c]);
   const path = new Path2D();
-  for (let r = 0; r <= rows; r++)
-    for (let c = 0; c <= columns; c++) {
-      if (c < columns && at(r - 1, c) !== at(r, c)) { path.moveTo((c * size) / columns, (r * size) / rows); path.lineTo(((c + 1) * size) / columns, (r * size) / rows); }
-      if (r < rows && at(r, c - 1) !== at(r, c)) { path.moveTo((c * size) / columns, (r * size) / rows); path.lineTo((c * size) / columns, ((r + 1) * size) / rows); }
-    }
-  outlines.set(mask, { size, path });
-  return path;
+  runs(rows, columns, (r, c) => at(r - 1, c) !== at(r, c), (r, from, to) => line(path, [from, r], [to, r], [columns, rows], size));
+  runs(columns, rows, (c, r) => at(r, c - 1) !== at(r, c), (c, from, to) => line(path, [c, from], [c, to], [columns, rows], size));
+  const made = { size, path, style: null, drawn: null };
+  outlines.set(mask, made);
+  return made;
 }
 
-/** The border of a mask that does not change afterwards (rows × columns, any resolution), light on dark so that it shows on anything. */
-export function drawOutline(context, size, mask, [rows, columns], { colour = "#fff", width = 2, dash = [] } = {}) {
-  const path = outline(mask, [rows, columns], size);
+/** Along each of the lines between rows, where `edge` holds from one place to another. */
+function runs(rows, columns, edge, found) {
+  for (let r = 0; r <= rows; r++)
+    for (let c = 0, from = -1; c <= columns; c++) {
+      const on = c < columns && edge(r, c);
+      if (on && from < 0) from = c;
+      if (!on && from >= 0) { found(r, from, c); from = -1; }
+    }
+}
+
+function line(path, [x0, y0], [x1, y1], [columns, rows], size) {
+  path.moveTo((x0 * size) / columns, (y0 * size) / rows);
+  path.lineTo((x1 * size) / columns, (y1 * size) / rows);
+}
+
+/** The border of a mask that does not change afterwards (rows × columns, any resolution), light on dark so that it shows on anything.
+    Drawn again it is a picture by then: an object's border takes longer than all else that moves with the pointer. */
+export function drawOutline(context, size, mask, grid, { colour = "#fff", width = 2, dash = [] } = {}) {
+  const known = outline(mask, grid, size), style = `${colour} ${width} ${dash}`;
+  if (known.style !== style) {
+    Object.assign(known, { style, drawn: null });
+    stroke(context, size, known.path, colour, width, dash);
+    return;
+  }
+  if (!known.drawn) {
+    known.drawn = document.createElement("canvas");
+    known.drawn.width = known.drawn.height = size;
+    stroke(known.drawn.getContext("2d", { willReadFrequently: true }), size, known.path, colour, width, dash);
+  }
+  context.drawImage(known.drawn, 0, 0);
+}
+
+function stroke(context, size, path, colour, width, dash) {
   const unit = Math.max(1, size / 180);
   context.save();
   context.lineCap = "square";
