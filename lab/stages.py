@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,29 @@ from lab.worker import Worker
 LARGEST_SEED = 2**31 - 1
 
 
-def stages(worker: Worker, run: Run, step: int, image: int, seed: int) -> bytes:
+Like = tuple[Run, int]
+"""A run and a step: its probe images, cropped as it crops then."""
+
+
+def stages(worker: Worker, run: Run, step: int, image: int, seed: int, like: Like | None = None) -> bytes:
     """Safetensors for the page: `image` and the crops in eight bits, `boxes` (S 4) and `flipped` (S) of all crops,
     `student` (S K), `teacher` (T K), `centre` (K), `student_length` (S) and `teacher_length` (T) of the vectors that the heads
-    bring to length 1; what they are is said beside them."""
-    folder, images = run.checkpoint_folder(step), run.path / PROBE_IMAGES
-    count = len(run.probe_images.images)
+    bring to length 1; what they are is said beside them.  With `like` they are those of another run, as it crops them."""
+    shown, _ = like or (run, step)
+    folder, images = run.checkpoint_folder(step), shown.path / PROBE_IMAGES
+    count = len(shown.probe_images.images)
     if not 0 <= image < count:
         raise RunError(f"there is no image {image}; the run is probed with {count}, 0 to {count - 1}.")
     if not 0 <= seed <= LARGEST_SEED:
         raise RunError(f"the seed is {seed}; expected 0 to {LARGEST_SEED}.")
     state = folder / "state" / ".metadata"
     files = [folder / "teacher.safetensors", folder / "model.json", images, run.path / "config.json"]
-    entry = cache.entry("stages2", cache.fingerprint(*files, *([state] if state.is_file() else [])), step, image, seed)
+    others = [] if like is None else [like[0].path / "config.json"]
+    print_ = cache.fingerprint(*files, *others, *([state] if state.is_file() else []))
+    entry = cache.entry("stages2", print_, step, image, seed, *([] if like is None else [like[1]]))
     question = {"do": "stages", "run": str(run.path), "step": step, "image": image, "seed": seed}
+    if like is not None:
+        question["like"] = [str(like[0].path), like[1]]
     known = worker.kept(entry, question)
     said = json.loads(bytes(known.pop("said")).decode())
     return save(known, {"said": json.dumps(said)})
@@ -42,13 +52,17 @@ def stages(worker: Worker, run: Run, step: int, image: int, seed: int) -> bytes:
 
 def computed(question: dict[str, Any]) -> dict[str, Any]:
     """Compute it and put it into its entry of the cache."""
-    arrays, said = tensors(Run(question["run"]), question["step"], question["image"], question["seed"])
+    path, at = question.get("like") or (question["run"], question["step"])
+    like = (Run(path), at)
+    arrays, said = tensors(Run(question["run"]), question["step"], question["image"], question["seed"], like)
     text = np.frombuffer(json.dumps(said).encode(), np.uint8)
     cache.store(Path(question["entry"]), {**arrays, "said": text})
     return {"entry": question["entry"]}
 
 
-def tensors(run: Run, step: int, image: int, seed: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def tensors(
+    run: Run, step: int, image: int, seed: int, like: Like | None = None
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """The arrays of `stages`, and what is said beside them.  All probe images are the batch; one of them is shown.
 
     Networks are in eval mode; where the checkpoint kept no student (recorded runs), the teacher stands in for it."""
@@ -61,11 +75,14 @@ def tensors(run: Run, step: int, image: int, seed: int) -> tuple[dict[str, np.nd
     from lab.resumable import load_student
 
     config = run.config.phase(run.config.phase_before(step))
-    pixels = torch.from_numpy(run.probe_images.images.copy())
+    shown, at = like or (run, step)
+    theirs = shown.config.phase(shown.config.phase_before(at)).crops
+    crops = replace(theirs, mean=config.crops.mean, std=config.crops.std)
+    pixels = torch.from_numpy(shown.probe_images.images.copy())
     batch = len(pixels)
     sizes = torch.tensor(pixels.shape[2:]).repeat(batch, 1)
     decoded = Decoded(pixels, sizes, torch.full((batch,), -1), torch.arange(batch))
-    views = MultiCrop(config.crops)(decoded, torch.Generator().manual_seed(seed))
+    views = MultiCrop(crops)(decoded, torch.Generator().manual_seed(seed))
     folder = run.checkpoint_folder(step)
     teacher, student = load_teacher(folder).eval(), load_student(folder)
     now = Schedule(config).at(max(config.start, min(step, (config.steps or 1) - 1)))
@@ -86,10 +103,10 @@ def tensors(run: Run, step: int, image: int, seed: int) -> tuple[dict[str, np.nd
         "flipped": flipped.numpy().astype(np.uint8), "student": said_by_student.numpy(),
         "teacher": logits[:, image].contiguous().numpy(), "centre": centre.numpy(),
         "teacher_length": lengths[0], "student_length": lengths[1],
-        "globals": np.stack([_bytes(_shown(crop, config.crops)) for crop in views.globals[:, image]]),
+        "globals": np.stack([_bytes(_shown(crop, crops)) for crop in views.globals[:, image]]),
     }  # fmt: skip
     if len(views.locals):
-        arrays["locals"] = np.stack([_bytes(_shown(crop, config.crops)) for crop in views.locals[:, image]])
+        arrays["locals"] = np.stack([_bytes(_shown(crop, crops)) for crop in views.locals[:, image]])
     weights = {
         "KoLeo": config.objective.koleo_weight, "iBOT": config.ibot.weight, "Gram anchoring": config.gram.weight,
     }  # fmt: skip

@@ -15,7 +15,6 @@ import { keepSight } from "./sight.js";
 
 const PAGES = ["objective", "attention", "patches", "gram", "prototypes", "embedding", "compare"];
 const MANY = ["prototypes", "embedding"]; // pages that show many images of a folder
-const ALONE = ["objective"]; // pages on which no second network stands beside the first
 const FRAME = 125; // milliseconds that a frame of a video stays, as long as it stood in the film
 const SIZES = [64, 96, 128, 192, 224, 336, 448, 672, 896];
 
@@ -74,7 +73,6 @@ export function mount(element, host) {
 
   function fill() {
     element.hidden = !here();
-    against.parentElement.hidden = ALONE.includes(host.get("page"));
     const live = Boolean(host.run()), over = host.overlay()?.head.name;
     const run = live ? [["", "this run's teacher"], ...(offered.students === false ? [] : [["student", "this run's student"]]), ["first", "this run, first checkpoint"], ...(over ? [["overlay", `overlaid: ${over}`]] : [])] : [["", "a run's teacher"]];
     const models = offered.models.map((name) => [`model:${name}`, name.replace(/^random:/, "untrained ")]);

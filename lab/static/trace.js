@@ -116,17 +116,18 @@ export function stepper(host, { key, first = null, onSwitch }) {
   const back = h("button", { type: "button", class: "step-button", onclick: () => go(host.get(key) - 1) }, "← Back");
   const next = h("button", { type: "button", class: "step-button", onclick: () => go(host.get(key) + 1) }, "Next →");
   const toggles = Object.entries(SWITCHES).map(([name, [word, title]]) => [name, toggle(word, true, (on) => host.set(switchedTo(host, name, on)), title)]);
-  const element = h("div", { class: "stepper", "data-stepper": key },
-    h("div", { class: "stage-bar" }, back, tabs, next), h("div", { class: "switches", role: "group", "aria-label": "Stages that are on" }, h("span", {}, "on:"), toggles.map(([, box]) => box)), summary, places, words);
+  const controls = [h("div", { class: "stage-bar" }, back, tabs, next), h("div", { class: "switches", role: "group", "aria-label": "Stages that are on" }, h("span", {}, "on:"), toggles.map(([, box]) => box))];
+  const element = h("div", { class: "stepper", "data-stepper": key }, controls, summary, places, words);
   names.forEach((name, i) => tabs.append(h("li", {}, h("button", { type: "button", onclick: () => go(i + 1) }, h("b", {}, `${i + 1} ${name}`), h("small", {}, formulas[i])))));
   const firstPlace = first ? h("section", { class: "stage" }) : null;
   if (firstPlace) places.append(firstPlace);
   host.on(["uncentred", "unsharpened", "off"], () => { check(); onSwitch(); });
   check();
   host.on(key, () => reveal(false));
-  element.addEventListener("pointerover", ({ target }) => point(target.closest("[data-cell]")));
+  const focused = () => (element.contains(document.activeElement) ? document.activeElement.closest("[data-cell]") : null); // scrolling there moves things under a pointer that rests
+  element.addEventListener("pointerover", ({ target }) => point(target.closest("[data-cell]") ?? focused()));
   element.addEventListener("focusin", ({ target }) => point(target.closest("[data-cell]")));
-  element.addEventListener("pointerleave", () => point(null));
+  element.addEventListener("pointerleave", () => point(focused()));
   element.addEventListener("keydown", keys);
   let cells = new Map();
 
@@ -177,7 +178,7 @@ export function stepper(host, { key, first = null, onSwitch }) {
   }
 
   return {
-    element, firstPlace, point: () => point(null),
+    element, controls, firstPlace, point: () => point(null),
     draw(given, about, edit = null) {
       const input = { ...given, ...switched(host), ...allow(given) }, { all, list } = panels(input, about);
       cells = new Map();

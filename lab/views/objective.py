@@ -10,11 +10,19 @@ from lab.views.sight import sent
 
 
 @answers("run/{run}/stages/{step}")
-def one_step(house: House, run: str, step: int, image: int = 0, seed: int = 0) -> Reply:
-    """Crops of one image, and what both networks say about them, at a checkpoint."""
+def one_step(house: House, run: str, step: int, image: int = 0, seed: int = 0, like: str = "") -> Reply:
+    """Crops of one image, and what both networks say about them, at a checkpoint.
+
+    `like` is `RUN:STEP`: the image and its crops are then those of that run at that step, so that two can be compared."""
     found = house.shelf.run(run)
     file = found.checkpoint_folder(step) / "teacher.safetensors"
-    return Reply(lambda: stages(house.worker, found, step, image, seed), f"{run} {stamp(file)} {image} {seed}")
+    other, _, at = like.partition(":")
+    if like and not at.isdigit():
+        raise RunError(f"like is {like[:60]!r}; expected RUN:STEP.")
+    shown = (house.shelf.run(other), int(at)) if like else None
+    return Reply(
+        lambda: stages(house.worker, found, step, image, seed, shown), f"{run} {stamp(file)} {image} {seed} {like}"
+    )
 
 
 @answers("stages")

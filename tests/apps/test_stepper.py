@@ -14,6 +14,7 @@ import pytest
 from safetensors.numpy import load
 
 from lab.analysis import objective
+from lab.run import Run
 from tests.apps.growing import Growing
 from tests.apps.served import serving
 from tests.apps.test_browser import SLOW, browser
@@ -110,6 +111,36 @@ def test_a_checkpoints_numbers_are_pythons_and_lead_back_to_where_they_came_from
     assert "Pairs, student on global 2" in view.locator(".trace-words").inner_text()
     view.locator('[data-cell="pairs.p0.0"]').hover()
     assert "left out" in view.locator(".trace-words").inner_text()
+    beside_its_first_checkpoint(opened, tensors, found)
+
+
+def beside_its_first_checkpoint(opened: Open, tensors: dict[str, np.ndarray], found: objective.Stages) -> None:
+    """A second network: the same crops, one control of stages, and both losses in a table."""
+    page, view, step = opened.page, opened.page.locator("[data-view=objective]"), Run(GOLDEN).checkpoints[0]
+    page.locator("[data-view=sources]").get_by_label("Beside it").select_option("first")
+    view.locator(".objective-both table").wait_for()
+    asked = f"/api/run/{{run_v1}}/stages/{step}?image=1&seed=0&like={opened.ids['run_v1']}:500"
+    theirs = opened.bytes(asked)
+    second, said = (
+        load(theirs),
+        json.loads(json.loads(theirs[8 : 8 + int.from_bytes(theirs[:8], "little")])["__metadata__"]["said"]),
+    )
+    assert (second["boxes"] == tensors["boxes"]).all()
+    assert "the same crops of the same image" in view.locator(".objective-both").inner_text()
+    losses = [
+        float(cell.inner_text().split()[0])
+        for cell in view.locator(".objective-both tr", has_text="loss").locator("td").all()
+    ]
+    assert losses == pytest.approx([found.loss, said["loss"]], rel=5e-3)
+    view.locator('.objective-side:nth-child(2) [data-cell="pairs.p1.0"]').hover()
+    assert view.locator("[data-twin]").count() == 2
+    view.locator(".stages button:visible", has_text="3 Centering").click()
+    stages = "one.querySelectorAll('.stage:not([hidden])').length"
+    opened.wait(f"[...document.querySelectorAll('.objective-side')].every((one) => {stages} === 3)")
+    assert view.locator(".stage-bar:visible").count() == 1
+    page.locator("[data-view=sources]").get_by_label("Beside it").select_option("")
+    opened.wait("document.querySelectorAll('.objective-side').length === 1")
+    assert view.locator(".objective-side .stage-bar:visible").count() == 1
 
 
 def test_stages_are_stepped_through_and_switched_off_and_the_address_knows(opened: Open) -> None:

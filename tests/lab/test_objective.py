@@ -148,6 +148,13 @@ def test_a_checkpoints_step_is_the_loss_of_its_own_networks(small_run: Path) -> 
     again, _ = lab_stages.tensors(run, 12, 1, seed=3)
     assert all((arrays[name] == again[name]).all() for name in arrays)
     assert (lab_stages.tensors(run, 12, 1, seed=4)[0]["boxes"] != arrays["boxes"]).any()
+    other, heard = lab_stages.tensors(Run(GOLDEN), 500, 1, seed=3, like=(run, 12))
+    assert (other["boxes"] == arrays["boxes"]).all()
+    assert (np.abs(other["globals"].astype(int) - arrays["globals"]) <= 1).all(), (
+        "the same crops, whatever their normalisation"
+    )
+    assert heard["step"] == 500
+    assert other["teacher"] != pytest.approx(arrays["teacher"], abs=1e-3)
 
 
 def test_the_student_is_the_trainings_own(small_run: Path) -> None:
