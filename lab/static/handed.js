@@ -31,15 +31,13 @@ async function frames(file) {
   video.src = URL.createObjectURL(file);
   try {
     await happened(video, "loadeddata", `${file.name} can't be played by this browser.`);
-    const length = Number.isFinite(video.duration) ? video.duration : 0;
+    const length = await lengthOf(video);
     const count = Math.max(1, Math.min(MOST, Math.round(length * 8)));
     const parts = [];
     for (let i = 0; i < count; i++) {
       const at = Math.max(0, (length * i) / count);
-      if (Math.abs(video.currentTime - at) > 1e-3) {
-        video.currentTime = at;
-        await happened(video, "seeked", `${file.name} can't be wound to ${at.toFixed(1)} s.`);
-      }
+      video.currentTime = at; // to the beginning too: until it has been wound there may be nothing to see
+      await happened(video, "seeked", `${file.name} can't be wound to ${at.toFixed(1)} s.`);
       const share = Math.min(1, 512 / Math.min(video.videoWidth, video.videoHeight));
       parts.push(await drawn(video, video.videoWidth * share, video.videoHeight * share));
     }
@@ -47,6 +45,14 @@ async function frames(file) {
   } finally {
     URL.revokeObjectURL(video.src);
   }
+}
+
+/** Seconds of a video; one that a browser has recorded does not say it, and is wound to its end. */
+async function lengthOf(video) {
+  if (Number.isFinite(video.duration)) return video.duration;
+  video.currentTime = 1e6;
+  await happened(video, "seeked", "The end of this video can't be found.");
+  return Number.isFinite(video.duration) ? video.duration : video.currentTime;
 }
 
 const happened = (video, event, sentence) => new Promise((done, failed) => {

@@ -228,3 +228,40 @@ def test_the_browsers_matching_is_pythons(patches: Patches) -> None:
     labels = np.array([1, 1, 0, 0, 0, 0, 0, 1, 0, 0], float)
     carried = matching.propagate(units.reshape(4, 10, 6), labels, top=3, context=1)
     assert np.array(found["carried"]).reshape(4, 10) == pytest.approx(carried, abs=1e-4)
+
+
+RECORDED = """async () => {
+    const { prepared } = await import("/static/lab/handed.js");
+    const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+    [canvas.width, canvas.height] = [160, 120];
+    const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: "video/webm" }), pieces = [];
+    recorder.ondataavailable = ({ data }) => pieces.push(data);
+    const began = performance.now(), stopped = new Promise((done) => { recorder.onstop = done; });
+    const paint = setInterval(() => {
+        const share = Math.min(1, (performance.now() - began) / 1500);
+        pen.fillStyle = `rgb(${80 + 150 * share}, 200, 40)`;
+        pen.fillRect(0, 0, 160, 120);
+        if (share === 1 && recorder.state === "recording") recorder.stop();
+    }, 20);
+    recorder.start();
+    await stopped;
+    clearInterval(paint);
+    const { body, sizes, video } = await prepared([new File(pieces, "film.webm", { type: "video/webm" })]);
+    const found = [];
+    let at = 0;
+    for (const size of sizes.split(",").map(Number)) {
+        pen.drawImage(await createImageBitmap(body.slice(at, at += size)), 0, 0);
+        found.push([...pen.getImageData(80, 60, 1, 1).data.slice(0, 3)]);
+    }
+    return video ? found : [];
+}"""
+"""Films a canvas that grows redder, hands the film in, and gives a pixel of each frame that the lab would get."""
+
+
+def test_a_film_is_handed_in_frame_by_frame_from_its_first(patches: Patches) -> None:
+    patches.open()
+    pixels = np.array(patches.page.evaluate(RECORDED))
+    assert len(pixels) >= 5, "a film that a browser recorded does not say how long it is"
+    assert (abs(pixels[:, 1] - 200) < 25).all(), "no frame is black, and the first least of all: masks begin on it"
+    assert pixels[-1, 0] - pixels[0, 0] > 60
+    assert (np.diff(pixels[:, 0]) > -12).all(), "in their order"
