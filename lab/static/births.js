@@ -15,6 +15,7 @@
 import { card, h, number, percent } from "./dom.js";
 import { chart, scaled } from "./chart.js";
 import { doing, patient } from "./crowd.js";
+import { laid } from "./laid.js";
 
 export function mount(element, host) {
   host.keep({ crowd: 0 });
@@ -23,26 +24,33 @@ export function mount(element, host) {
   const drawn = chart(body, host, panels, { empty: "No answers yet." });
   body.append(status);
   let asked = 0;
-  host.on(["run", "overlay", "crowd", "data"], load);
+  host.on(["run", "overlay", "beside", "crowd", "data"], load);
   load();
 
+  /** Of the run and of those laid over it, one after the other. */
   async function load() {
-    const track = host.run(), count = host.get("crowd"), run = host.get("run");
-    if (!track?.head.probes.length) return;
-    const key = `${run} ${count} ${track.head.probes.at(-1)}`;
-    if (found.get(run)?.key === key) return;
-    found.set(run, { ...found.get(run), key });
-    const now = ++asked;
-    try {
-      const said = await ask(`run/${run}/prototypes/history?count=${count}&until=${track.head.probes.at(-1)}`, () => now === asked && host.shown(), (sentence, share, left) => { status.textContent = doing(sentence, share, left); });
-      if (said) { found.set(run, { key, said }); drawn.redraw(); if (run === host.get("run")) status.textContent = guess(said); } else if (found.get(run)?.key === key) found.delete(run);
-    } catch (error) {
-      status.textContent = error.message;
+    const count = host.get("crowd"), now = ++asked;
+    for (const { id, track } of laid(host)) {
+      const last = track?.head.probes.at(-1), key = `${id} ${count} ${last}`;
+      if (last === undefined || found.get(id)?.key === key) continue;
+      const tell = (sentence, share, left) => { status.textContent = doing(sentence, share, left); };
+      try {
+        const said = await ask(`run/${id}/prototypes/history?count=${count}&until=${last}`, () => now === asked && host.shown(), tell);
+        if (now !== asked) return;
+        if (said) found.set(id, { key, said }); else found.delete(id);
+        drawn.redraw();
+        status.textContent = guess();
+      } catch (error) {
+        if (now !== asked) return;
+        found.set(id, { key }); // not asked again before there is more
+        status.textContent = id === host.get("run") ? error.message : `${track.head.name}: ${error.message}`;
+      }
     }
   }
 
   /** What is a guess about these counts, if anything. */
-  const guess = ({ guessed, steps }) => (guessed.length ? `At ${guessed.length} of ${steps.length} checkpoints the centre was not kept and is interpolated between those that hold it: who leads there is a guess, and so are births and deaths there and at the kept one after.` : "");
+  const guess = () => laid(host).map(({ id, track }) => [track, found.get(id)?.said]).filter(([, said]) => said?.guessed.length).map(([track, { guessed, steps }]) =>
+    `${host.overlay() ? `${track.head.name}: at` : "At"} ${guessed.length} of ${steps.length} checkpoints the centre was not kept and is interpolated between those that hold it: who leads there is a guess, and so are births and deaths there and at the kept one after.`).join(" ");
 
   function panels(track) {
     const { curves, head } = track, said = found.get(track.id)?.said, k = head.prototypes ?? NaN;

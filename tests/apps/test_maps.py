@@ -299,7 +299,7 @@ def test_fifty_thousand_points_are_drawn_and_found_under_the_pointer(watched: Wa
 
 
 def test_prototypes_show_their_images_and_an_answer_goes_through_training(watched: Watched, lab: Lab) -> None:
-    page = opened(watched, "prototypes", run="run_v1")
+    page = opened(watched, "prototypes", run="run_v1", overlay=lab.ids["growing"])
     rows = page.locator("[data-view=prototypes] .prototype-row")
     rows.first.wait_for()
     answer = json.load(urllib.request.urlopen(f"{lab.address}/api/run/{lab.ids['run_v1']}/prototypes/image?image=0"))
@@ -322,6 +322,13 @@ def test_prototypes_show_their_images_and_an_answer_goes_through_training(watche
         urllib.request.urlopen(f"{lab.address}/api/run/{lab.ids['run_v1']}/prototypes/history?count=0&until=500")
     )
     assert born == history["born"][1:]
+    traces = "[...document.querySelectorAll('[data-view=births] .plot')].flatMap((p) => p.data ?? [])"
+    of_the_other = f"{traces}.find((t) => t.name === 'in use, overlaid')"
+    watched.wait(f"{of_the_other}?.y.length > 0")
+    other = json.load(
+        urllib.request.urlopen(f"{lab.address}/api/run/{lab.ids['growing']}/prototypes/history?count=0&until=100")
+    )
+    assert page.evaluate(f"{of_the_other}.y") == other["used"]
 
 
 def test_a_published_network_with_a_head_is_shown_a_folder(watched: Watched, lab: Lab) -> None:

@@ -203,6 +203,10 @@ def test_every_view_stands_in_a_file(page: str, whole: Opened) -> None:
         said = whole.page.locator(f"[data-view={name}]").inner_text()
         assert "was not recorded" not in said, name
         assert "could not be drawn" not in said, name
+    bar = whole.page.locator("[data-view=sources]")
+    if page in ("objective", "prototypes", "embedding"):
+        assert "the file holds the run's own answers" in bar.inner_text()
+        assert not bar.get_by_label("Beside it").is_visible(), "what the file does not hold is not offered"
 
 
 def test_the_code_that_a_card_gives_runs(whole: Opened, recorded: dict[str, Any]) -> None:
