@@ -148,7 +148,7 @@ show("emergence", run=run)
 # ## 3. Where does it look?
 #
 # In a Vision Transformer the class token collects what it needs from the patches of the image: *attention* says from where. The last layer does that six times in
-# parallel, in six *heads*.
+# parallel, in six *heads*. (The lab counts from 1 and Python from 0: `image=2` below is the lab's image 3, and its head 1 is number 0 of a list.)
 
 # %%
 predict(

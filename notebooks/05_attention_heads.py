@@ -153,6 +153,9 @@ look(
     "that heads differ: some take the object, one the background, and each is cut at 60 % whether it found something or not.",
 )
 
+# %% [markdown]
+# The same heads in the lab's view, live in JupyterLab. It counts from 1 there: `head 0` above is its head 1.
+
 # %%
 show("attention", run=run, image=IMAGE)
 
