@@ -154,7 +154,7 @@ look(
 )
 
 # %% [markdown]
-# The same heads in the lab's view, live in JupyterLab. It counts from 1 there: `head 0` above is its head 1.
+# The same heads in the lab's view, live in JupyterLab. There they count from 1 (`head 0` above is its head 1), and Jaccard is of pixels, where we took patches that are mostly object.
 
 # %%
 show("attention", run=run, image=IMAGE)
