@@ -312,7 +312,8 @@ reveal("08.d", f"{change} at step 1800", f"It went from {held[GRAM]:.3f} to {hel
 # %% [markdown]
 # By itself that proves little, for the learning rate changes at step 1800 as well. So the phase was begun twice more from there: with the anchor the contrast is 0.486 at step 2100,
 # without it 0.467 (`dino-lab fork lab/gallery/dinov3_shapes --at 1800 --phase gram`, and the same with `--gram.weight 0`). It is the anchor. And it is one seed, 16 images and two
-# hundredths; an anchor from too early holds patches back that still get better (`docs/study.md`).
+# hundredths of one measure: the first component's overlap with the object (`pca_iou` of the metrics) rises throughout, and an anchor from too early holds back patches that still get
+# better (`docs/study.md`).
 #
 # ```
 # dino-lab train tiny_dinov3_gram            # such a run of your own
