@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def site(
 ) -> list[Path]:
     """Write the pages; gives their files, the index first.  RunError where a folder has no run that can be shown.
 
+    Of each run the `steps` nearest to those that are asked for are shown; a run without a page is said on stderr.
     `notebooks` is the folder of the course (with `student/` and `instructor/`), or any folder of executed notebooks; `patience` are
     seconds that each page may wait for what a worker computes."""
     target = Path(out)
@@ -47,8 +49,9 @@ def site(
     for run in runs(folder):
         file = target / f"{_plain(run.path.name)}.html"
         try:
-            export(known, run, file, steps=steps, patience=patience)
-        except (DinoError, OSError):
+            export(known, run, file, steps=_own(steps, run), patience=patience)
+        except (DinoError, OSError) as error:
+            print(f"{run.path.name} has no page: {error}", file=sys.stderr)
             continue
         files.append(file)
         shown.append(run)
@@ -65,6 +68,11 @@ def site(
     index = target / "index.html"
     index.write_text(coursepages.document("DINO lab", _index(entries, notebooks), policy=coursepages.PLAIN), "utf-8")
     return [index, *files]
+
+
+def _own(steps: Sequence[int] | None, run: Run) -> list[int] | None:
+    """Steps at which this run has pictures, nearest to those asked for."""
+    return sorted({near for step in steps if (near := stills.nearest(run.probes, step)) is not None}) if steps else None
 
 
 def _entry(run: Run, file: Path) -> str:
