@@ -10,122 +10,86 @@
   "records": ["run/{run}/images", "run/{run}/prototypes/image?image={probe}"]
 }
 */
-// The distribution over prototypes of one probe image, through all stops of the run.
+// Where one probe image's answer goes through training, and where it goes in a run that is laid over and was probed with the same image.
 
-import { card, h, number, percent, toggle } from "./dom.js";
-import { RAMPS, RAMP_CSS } from "./maps.js";
-import { strip, tile } from "./tiles.js";
-
-const LEFT = 46, BELOW = 34, ABOVE = 44, RIGHT = 8; // CSS pixels around the cells
+import { card, h, percent, toggle } from "./dom.js";
+import { answerMap } from "./answermap.js";
+import { RAMP_CSS } from "./maps.js";
+import { strip } from "./tiles.js";
 
 export function mount(element, host) {
   host.keep({ prototype: -1 });
   const body = card(element, { ...host.about, data: () => ({ shares: shares() }) }), images = strip(host);
-  const canvas = tile(draw, { tabindex: 0, class: "drift", "aria-label": "Shares of prototypes through training; arrow keys go from checkpoint to checkpoint" });
-  const words = h("p", { class: "hint", role: "status" }), about = h("p", { class: "hint" });
-  const brightest = h("span", {}, "100 %"), stretch = toggle("brighter", false, (on) => { stretched = on; canvas.paint(); }, "The brightest colour is the largest share there is, so that answers which name no prototype show what little they say");
-  let stretched = false;
-  body.append(images, h("div", { class: "controls under" }, stretch, h("span", { class: "scale" }, "share 0 %", h("i", { style: `background:${RAMP_CSS.cividis}` }), brightest)), canvas, words, about);
-  let shown = null, asked = 0, over = null;
-  host.on(["run", "image"], load);
-  host.on("data", () => { if (!shown || host.stops().length !== shown.steps.length) load(); });
-  host.on(["stop", "prototype", "theme"], () => { canvas.paint(); summary(); });
+  const brightest = h("span", {}, "100 %"), stretch = toggle("brighter", false, (on) => { stretched = on; paint(); }, "The brightest colour is the largest share there is, so that answers which name no prototype show what little they say");
+  const most = () => (stretched ? Math.max(...maps.flatMap((map) => map.shown()?.shares.flat() ?? []), 1e-9) : 1);
+  const maps = [true, false].map((main) => answerMap(host, element, { main, most })), [first, second] = maps;
+  let stretched = false, asked = 0, other = "";
+  body.append(images, h("div", { class: "controls under" }, stretch, h("span", { class: "scale" }, "share 0 %", h("i", { style: `background:${RAMP_CSS.cividis}` }), brightest)), first.element);
+  host.on(["run", "image", "overlay"], load);
+  host.on("data", () => { if (!first.shown() || host.stops().length !== first.shown().steps.length || other !== wanted()) load(); });
+  host.on(["stop", "prototype", "theme"], paint);
   load();
+
+  /** What of the run that is laid over is to be shown. */
+  function wanted() { const over = host.overlay(); return over ? `${over.id} ${over.head.probes.length}` : ""; }
 
   async function load() {
     const track = host.run();
-    if (!track || !host.stops().length) { words.textContent = track ? "The first answers come with the first probes." : ""; return; }
+    if (!track || !host.stops().length) { first.clear(track ? "The first answers come with the first probes." : ""); return; }
     const now = ++asked, run = host.get("run");
+    other = wanted();
     try {
       const probe = await host.tensors("images");
       const image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
       const found = await host.ask(`run/${run}/prototypes/image?image=${image}`);
       if (now !== asked) return;
       images.fill(probe.tensors.images, probe.tensors.labels, track.head.classes);
-      shown = { ...found, image };
-      about.textContent = `${shown.prototypes.length} of ${shown.count} prototypes; the others together have the rest. ${!found.centred ? "" : found.exact.every(Boolean) ? "Centred as in training. " : "Centred as in training where a dot stands below; the checkpoints between were not kept, and their centre is interpolated: a change from such a column to a dotted one may be that guess's. "}Line: entropy over ln K = ${number(Math.log(shown.count))} nats.`;
-      canvas.paint();
-      summary();
+      first.show(found, image);
+      paint();
+      await laidOver(now, probe.tensors.images, image);
     } catch (error) {
-      if (now === asked) { shown = null; canvas.paint(); words.textContent = error.message; }
+      if (now === asked) first.clear(error.message);
     }
   }
 
-  function summary() {
-    if (!shown) return;
-    const at = column(), row = shown.shares[at], best = row.indexOf(Math.max(...row));
-    words.textContent = over ?? `Step ${number(shown.steps[at])}: prototype ${shown.prototypes[best]} has ${percent(row[best], 0)} of image ${shown.image + 1}'s answer; entropy ${number(shown.entropy[at])} nats.`;
+  /** The same image's answer in the run that is laid over, below the first. */
+  async function laidOver(now, pictures, image) {
+    const over = host.overlay();
+    first.title.hidden = !over;
+    if (!over) { second.element.remove(); second.clear(); return; }
+    first.title.textContent = host.run().head.name;
+    if (second.title.textContent !== over.head.name) second.clear();
+    second.title.textContent = over.head.name;
+    second.title.hidden = false;
+    body.append(second.element);
+    try {
+      const theirs = (await host.kept(`run/${over.id}/images`)).tensors.images;
+      if (now !== asked) return;
+      if (!sameImage(pictures, theirs, image)) { second.clear(`${over.head.name} was probed with other images, so it says nothing of this one.`); return; }
+      const found = await host.ask(`run/${over.id}/prototypes/image?image=${image}`);
+      if (now !== asked) return;
+      second.show(found, image);
+      paint();
+    } catch (error) {
+      if (now === asked) second.clear(error.message);
+    }
+  }
+
+  function paint() {
+    maps.forEach((map) => map.paint());
+    brightest.textContent = percent(most(), most() < 0.1 ? 1 : 0);
   }
 
   /** A row a checkpoint: the share of each prototype, and the entropy in nats. */
-  const shares = () => (shown ? { step: shown.steps, entropy_nats: shown.entropy, ...Object.fromEntries(shown.prototypes.map((prototype, p) => [`prototype ${prototype}`, shown.shares.map((row) => row[p])])) } : {});
-
-  const column = () => Math.max(0, shown.steps.indexOf(host.stop()));
-
-  const geometry = (size) => {
-    const ratio = size / canvas.clientWidth, [left, top] = [LEFT * ratio, ABOVE * ratio];
-    return { ratio, left, top, wide: (size - left - RIGHT * ratio) / shown.steps.length, tall: (size - top - BELOW * ratio) / shown.prototypes.length };
-  };
-
-  function draw(context, size) {
-    if (!shown) return;
-    const { ratio, left, top, wide, tall } = geometry(size), css = (name) => getComputedStyle(element).getPropertyValue(`--${name}`).trim();
-    const table = RAMPS.cividis, bottom = top + tall * shown.prototypes.length;
-    const most = stretched ? Math.max(...shown.shares.flat(), 1e-9) : 1;
-    brightest.textContent = percent(most, most < 0.1 ? 1 : 0);
-    shown.shares.forEach((row, s) => row.forEach((share, p) => {
-      const at = 3 * Math.round(255 * Math.min(Math.max(share / most, 0), 1));
-      context.fillStyle = `rgb(${table[at]}, ${table[at + 1]}, ${table[at + 2]})`;
-      context.fillRect(left + s * wide, top + p * tall, Math.ceil(wide) - (wide > 6 ? 1 : 0), Math.ceil(tall) - (tall > 6 ? 1 : 0));
-    }));
-    context.font = `${11 * ratio}px system-ui, sans-serif`;
-    context.textBaseline = "middle";
-    shown.prototypes.forEach((prototype, p) => {
-      context.fillStyle = css(prototype === host.get("prototype") ? "red" : "muted");
-      context.textAlign = "right";
-      context.fillText(String(prototype), left - 6 * ratio, top + (p + 0.5) * tall);
-    });
-    context.fillStyle = css("muted");
-    context.textAlign = "center";
-    const every = Math.ceil(shown.steps.length / Math.max(2, Math.floor(canvas.clientWidth / 70)));
-    shown.steps.forEach((step, s) => { if (s % every === 0) context.fillText(number(step), left + (s + 0.5) * wide, bottom + 10 * ratio); });
-    context.fillText("training step (each checkpoint one column)", left + (wide * shown.steps.length) / 2, bottom + 25 * ratio);
-    shown.exact.forEach((exact, s) => { if (exact && shown.centred && !shown.exact.every(Boolean)) context.fillRect(left + (s + 0.5) * wide - 1.5 * ratio, bottom + 1.5 * ratio, 3 * ratio, 3 * ratio); });
-    context.textAlign = "left";
-    context.fillText("entropy / ln K", left, 7 * ratio);
-    context.fillText("prototype", 2 * ratio, top - 8 * ratio);
-    context.strokeStyle = css("orange");
-    context.lineWidth = 2 * ratio;
-    context.beginPath();
-    shown.entropy.forEach((entropy, s) => context.lineTo(left + (s + 0.5) * wide, top - 6 * ratio - (entropy / Math.log(shown.count)) * 24 * ratio));
-    context.stroke();
-    const now = left + column() * wide;
-    context.strokeStyle = css("ink");
-    context.strokeRect(now, top - 34 * ratio, wide, bottom - top + 34 * ratio);
+  function shares() {
+    const shown = first.shown();
+    return shown ? { step: shown.steps, entropy_nats: shown.entropy, ...Object.fromEntries(shown.prototypes.map((prototype, p) => [`prototype ${prototype}`, shown.shares.map((row) => row[p])])) } : {};
   }
+}
 
-  function cell(event) {
-    const box = canvas.getBoundingClientRect(), { left, top, wide, tall } = geometry(box.width);
-    const s = Math.floor((event.clientX - box.left - left) / wide), p = Math.floor((event.clientY - box.top - top) / tall);
-    return s >= 0 && s < shown.steps.length ? [s, p >= 0 && p < shown.prototypes.length ? p : null] : null;
-  }
-  canvas.addEventListener("pointermove", (event) => {
-    const found = shown && cell(event);
-    over = found && found[1] !== null ? `Step ${number(shown.steps[found[0]])}, prototype ${shown.prototypes[found[1]]}: ${percent(shown.shares[found[0]][found[1]])} of the answer.` : null;
-    summary();
-  });
-  canvas.addEventListener("pointerleave", () => { over = null; summary(); });
-  canvas.addEventListener("click", (event) => {
-    const found = shown && cell(event);
-    if (!found) return;
-    host.seek(shown.steps[found[0]]);
-    if (found[1] !== null) host.set({ prototype: shown.prototypes[found[1]] });
-  });
-  canvas.addEventListener("keydown", (event) => {
-    const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!by || !shown) return;
-    event.preventDefault();
-    event.stopPropagation();
-    host.seek(shown.steps[Math.min(Math.max(column() + by, 0), shown.steps.length - 1)]);
-  });
+/** Whether two sets of pictures hold the same at this place. */
+function sameImage(one, other, image) {
+  const size = one.shape.slice(1).reduce((a, b) => a * b, 1);
+  if (other.shape[0] <= image || String(other.shape.slice(1)) !== String(one.shape.slice(1))) return false;
+  return one.data.subarray(image * size, (image + 1) * size).every((value, i) => value === other.data[image * size + i]);
 }

@@ -32,6 +32,9 @@ pytestmark = pytest.mark.browser
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("maps")
     shutil.copytree(GOLDEN, root / "runs" / "run_v1")
+    shutil.copytree(GOLDEN, root / "runs" / "twin")
+    about = root / "runs" / "twin" / "run.json"
+    about.write_text(json.dumps({**json.loads(about.read_text()), "name": "twin"}))
     growing = Growing(root / "runs" / "growing")
     for _ in range(3):
         growing.probe()
@@ -299,7 +302,7 @@ def test_fifty_thousand_points_are_drawn_and_found_under_the_pointer(watched: Wa
 
 
 def test_prototypes_show_their_images_and_an_answer_goes_through_training(watched: Watched, lab: Lab) -> None:
-    page = opened(watched, "prototypes", run="run_v1", overlay=lab.ids["growing"])
+    page = opened(watched, "prototypes", run="run_v1", overlay=lab.ids["twin"])
     rows = page.locator("[data-view=prototypes] .prototype-row")
     rows.first.wait_for()
     answer = json.load(urllib.request.urlopen(f"{lab.address}/api/run/{lab.ids['run_v1']}/prototypes/image?image=0"))
@@ -308,6 +311,13 @@ def test_prototypes_show_their_images_and_an_answer_goes_through_training(watche
         f"document.querySelector('[data-view=drift]').innerText.includes('prototype {answer['prototypes'][best]} has')"
     )
     assert f"{100 * answer['shares'][-1][best]:.0f} %" in page.locator("[data-view=drift]").inner_text()
+    watched.wait(
+        f"document.querySelectorAll('.answer-map')[1]?.innerText.includes('prototype {answer['prototypes'][best]} has')"
+    )
+    page.evaluate(
+        f"import('/static/lab/page.js').then(({{ host }}) => host.set({{ overlay: '{lab.ids['growing']}' }}))"
+    )
+    page.get_by_text("growing was probed with other images").wait_for()
     page.locator("[data-view=prototypes] .shot").first.click()
     page.get_by_label("duplicates").check(force=True)
     page.get_by_text("Duplicates are read off a checkpoint's weights").wait_for()
