@@ -246,6 +246,7 @@ export function table(rows, heads = ["parent", "child"]) {
 
 function text(value) {
   if (value === null || value === undefined || value === "" || (typeof value === "object" && !Object.keys(value).length)) return "none";
+  if (typeof value === "number") return String(Number(value.toPrecision(6)));
   if (Array.isArray(value)) return value.map(text).join(value.some((part) => typeof part === "object") ? "; " : ", ");
   return typeof value === "object" ? Object.entries(value).map(([key, part]) => `${key} ${text(part)}`).join(", ") : String(value);
 }

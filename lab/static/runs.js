@@ -72,7 +72,7 @@ export function mount(element, host) {
     refill(state, `${run.level} ${text}`, () => [icon(severity(run.level) > 1 ? "alarm" : severity(run.level) ? "warning" : "dot"), text]);
     refill(name, run.name, () => [run.name]);
     refill(about, said, () => [said]);
-    refill(over, overlaid?.symbol ?? "overlay", () => (overlaid ? [mark(overlaid), "overlaid ×"] : ["overlay"]));
+    refill(over, overlaid?.symbol ?? "overlay", () => (overlaid ? [mark(overlaid), h("span", { class: "sr-only" }, "overlaid"), "×"] : ["overlay"]));
     over.title = full ? `${MOST} runs are the most on one axis; take one away first` : overlaid ? "Take this run's curves away" : "Lay this run's curves over those shown";
     over.disabled = full;
     state.title = meaning;

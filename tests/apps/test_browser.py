@@ -510,12 +510,26 @@ def test_another_run_can_be_picked_and_one_laid_over(watched: Watched) -> None:
     assert f"run={watched.lab.ids['run_v1']}" in page.url
 
 
+BESIDE_A_RUNS_STATE = """() => {
+    const run = document.querySelector(".run:has(.run-over[aria-pressed=true])"), range = document.createRange();
+    const state = run.querySelector(".run-state");
+    state.lastChild.textContent = "gallery · finished";
+    range.selectNodeContents(state);
+    return run.querySelector(".run-over").getBoundingClientRect().left - range.getBoundingClientRect().right;
+}"""
+"""Pixels between the longest word for a state and the button beside it."""
+
+
 @pytest.mark.parametrize(("width", "theme"), [(400, "light"), (400, "dark"), (1280, "dark")])
 def test_nothing_is_wider_than_the_screen_in_light_and_dark(watched: Watched, width: int, theme: str) -> None:
     watched.page.set_viewport_size({"width": width, "height": 850})
-    watched.open(__theme=theme).tour()
+    watched.open(__theme=theme, overlay=watched.lab.ids["run_v1"]).tour()
     page = watched.page
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator(".run-over[aria-pressed=true]").wait_for()
+    assert page.evaluate(BESIDE_A_RUNS_STATE) > 4, (
+        "a recorded run's state is not hidden by the sign that it is laid over"
+    )
     background = page.evaluate("getComputedStyle(document.querySelector('.card')).backgroundColor")
     light = np.mean([int(part) for part in background[background.index("(") + 1 : -1].split(",")[:3]])
     assert (light < 80) if theme == "dark" else (light > 200)
