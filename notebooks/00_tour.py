@@ -138,7 +138,7 @@ reveal("00.a", round(100 * right / len(test)), f"With k = 1 and {count} training
 
 # %% [markdown]
 # How such numbers are measured honestly, and what a difference of 2 points means with 300 test images, is notebook 10. How the number grew while the network
-# trained (measured there with 20 neighbours on 1000 + 400 images), and two other numbers, each beside what costs no learning. The best head of the third panel finds the object early and then loses
+# trained (measured there with 20 neighbours on 1000 + 400 images), and two other numbers, each beside what costs no learning. The best attention head finds the object early and then loses
 # part of it: notebook 05 finds out where it went.
 
 # %%
