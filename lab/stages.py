@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,7 @@ def tensors(
     Networks are in eval mode; where the checkpoint kept no student (recorded runs), the teacher stands in for it."""
     import torch
 
-    from dino_core.data.multicrop import MultiCrop
-    from dino_core.data.views import Decoded
     from dino_core.model import load_teacher
-    from dino_core.objective.terms import cross_view
     from lab.resumable import load_student
 
     config = run.config.phase(run.config.phase_before(step))
@@ -79,43 +76,22 @@ def tensors(
     theirs = shown.config.phase(shown.config.phase_before(at)).crops
     crops = replace(theirs, mean=config.crops.mean, std=config.crops.std)
     pixels = torch.from_numpy(shown.probe_images.images.copy())
-    batch = len(pixels)
-    sizes = torch.tensor(pixels.shape[2:]).repeat(batch, 1)
-    decoded = Decoded(pixels, sizes, torch.full((batch,), -1), torch.arange(batch))
-    views = MultiCrop(crops)(decoded, torch.Generator().manual_seed(seed))
     folder = run.checkpoint_folder(step)
-    teacher, student = load_teacher(folder).eval(), load_student(folder)
+    teacher, student = load_teacher(folder), load_student(folder)
     now = Schedule(config).at(max(config.start, min(step, (config.steps or 1) - 1)))
-    with torch.inference_mode():
-        heard = teacher([views.globals], patches=False)
-        logits = heard.logits  # T B K
-        ours = [part[:, image : image + 1] for part in (views.globals, views.locals) if len(part)]
-        answer = (student or teacher).eval()(ours, patches=False)
-        said_by_student = answer.logits[:, 0]  # S K
-        lengths = _lengths(teacher, heard.cls[:, image]), _lengths(student or teacher, answer.cls[:, 0])
-        centre = _centre(folder, logits, now.teacher_temperature, config.objective.centering, image)
-        targets = ((logits[:, image] - centre) / now.teacher_temperature).softmax(-1)
-        loss = cross_view(said_by_student[:, None], targets[:, None], now.student_temperature)
-    corners = torch.cat([views.global_boxes.corners[:, image], views.local_boxes.corners[:, image]])
-    flipped = torch.cat([views.global_boxes.flipped[:, image], views.local_boxes.flipped[:, image]])
-    arrays = {
-        "image": _bytes(pixels[image]), "boxes": corners.numpy().astype(np.float32),
-        "flipped": flipped.numpy().astype(np.uint8), "student": said_by_student.numpy(),
-        "teacher": logits[:, image].contiguous().numpy(), "centre": centre.numpy(),
-        "teacher_length": lengths[0], "student_length": lengths[1],
-        "globals": np.stack([_bytes(_shown(crop, crops)) for crop in views.globals[:, image]]),
-    }  # fmt: skip
-    if len(views.locals):
-        arrays["locals"] = np.stack([_bytes(_shown(crop, crops)) for crop in views.locals[:, image]])
+    heard = _heard(teacher, student, _cropped(pixels, crops, seed), image)
+    centre = _centre(folder, heard.logits, now.teacher_temperature, config.objective.centering, image)
+    loss = _loss(heard, image, centre, now.teacher_temperature, now.student_temperature)
+    arrays = _arrays(heard, pixels[image], image, crops, centre)
     weights = {
         "KoLeo": config.objective.koleo_weight, "iBOT": config.ibot.weight, "Gram anchoring": config.gram.weight,
     }  # fmt: skip
     said = {
         "step": step, "teacher_temperature": now.teacher_temperature, "student_temperature": now.student_temperature,
-        "centering": config.objective.centering, "momentum": config.objective.centre_momentum, "loss": float(loss),
+        "centering": config.objective.centering, "momentum": config.objective.centre_momentum, "loss": loss,
         "has_student": student is not None, "local_weight": config.objective.local_weight * now.weights.local,
         "others": [f"{name} (weight {weight:g})" for name, weight in weights.items() if weight],
-        "images": batch, "distilled": "distilled_from" in run.about, "learning_rate": now.learning_rate, "ema": now.momentum,
+        "images": len(pixels), "distilled": "distilled_from" in run.about, "learning_rate": now.learning_rate, "ema": now.momentum,
     }  # fmt: skip
     return arrays, said
 
@@ -128,44 +104,92 @@ def published(source: str, pixels: np.ndarray, seed: int) -> tuple[dict[str, np.
     import torch
 
     from dino_core import config
-    from dino_core.data.multicrop import MultiCrop
-    from dino_core.data.views import Decoded
     from dino_core.model import Network, load_backbone, load_head
-    from dino_core.objective.terms import cross_view
 
     head = load_head(source)
-    teacher = Network(load_backbone(source), head.head).eval()
+    teacher = Network(load_backbone(source), head.head)
     student = None
     if "student" in head.networks:
-        student = Network(load_backbone(source, which="student"), load_head(source, which="student").head).eval()
+        student = Network(load_backbone(source, which="student"), load_head(source, which="student").head)
     patch = teacher.backbone.patch
     crops = config.Crops(global_size=max(1, round(224 / patch)) * patch, local_size=max(1, round(96 / patch)) * patch)
     image = torch.from_numpy(pixels.copy()).permute(0, 3, 1, 2).contiguous()
-    decoded = Decoded(image, torch.tensor(image.shape[2:])[None], torch.tensor([-1]), torch.tensor([0]))
-    views = MultiCrop(crops)(decoded, torch.Generator().manual_seed(seed))
-    with torch.inference_mode():
-        heard = teacher([views.globals], patches=False)
-        answer = (student or teacher)([views.globals, views.locals], patches=False)
-        centre = heard.logits.new_zeros(heard.logits.shape[-1]) if head.centre is None else head.centre
-        temperatures = head.teacher_temperature or 0.04, head.student_temperature or 0.1
-        targets = ((heard.logits - centre) / temperatures[0]).softmax(-1)
-        loss = cross_view(answer.logits, targets, temperatures[1])
-    boxes = views.global_boxes, views.local_boxes
-    arrays = {
-        "image": _bytes(image[0]), "boxes": torch.cat([box.corners[:, 0] for box in boxes]).numpy().astype(np.float32),
-        "flipped": torch.cat([box.flipped[:, 0] for box in boxes]).numpy().astype(np.uint8), "centre": centre.numpy(),
-        "student": answer.logits[:, 0].contiguous().numpy(), "teacher": heard.logits[:, 0].contiguous().numpy(),
-        "teacher_length": _lengths(teacher, heard.cls[:, 0]), "student_length": _lengths(student or teacher, answer.cls[:, 0]),
-        "globals": np.stack([_bytes(_shown(crop, crops)) for crop in views.globals[:, 0]]),
-        "locals": np.stack([_bytes(_shown(crop, crops)) for crop in views.locals[:, 0]]),
-    }  # fmt: skip
+    heard = _heard(teacher, student, _cropped(image, crops, seed), 0)
+    centre = heard.logits.new_zeros(heard.logits.shape[-1]) if head.centre is None else head.centre
+    temperatures = head.teacher_temperature or 0.04, head.student_temperature or 0.1
+    loss = _loss(heard, 0, centre, *temperatures)
+    arrays = _arrays(heard, image[0], 0, crops, centre)
     said = {
         "step": None, "teacher_temperature": temperatures[0], "student_temperature": temperatures[1],
         "centering": "none" if head.centre is None else "centre", "momentum": head.centre_momentum or 0.9,
-        "loss": float(loss), "has_student": student is not None, "local_weight": 1.0, "others": [], "images": 1,
+        "loss": loss, "has_student": student is not None, "local_weight": 1.0, "others": [], "images": 1,
         "distilled": False, "says": [head.centre is not None, head.teacher_temperature is not None],
     }  # fmt: skip
     return arrays, said
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What both networks say of one image's crops."""
+
+    views: Any
+    """Of the whole batch (`dino_core.data.multicrop`)."""
+    logits: Any
+    """The teacher's of the whole batch (T B K)."""
+    student: Any
+    """Of the one image (S K)."""
+    lengths: tuple[np.ndarray, np.ndarray]
+    """Teacher's (T) and student's (S), before the head makes them 1."""
+
+
+def _cropped(pixels: Any, crops: Any, seed: int) -> Any:
+    """All crops of some images (B 3 Y X), as a training step makes them."""
+    import torch
+
+    from dino_core.data.multicrop import MultiCrop
+    from dino_core.data.views import Decoded
+
+    count = len(pixels)
+    sizes = torch.tensor(pixels.shape[2:]).repeat(count, 1)
+    decoded = Decoded(pixels, sizes, torch.full((count,), -1), torch.arange(count))
+    return MultiCrop(crops)(decoded, torch.Generator().manual_seed(seed))
+
+
+def _heard(teacher: Any, student: Any | None, views: Any, image: int) -> _Heard:
+    """The teacher on the global crops of the batch, the student (or the teacher for it) on all crops of one image."""
+    import torch
+
+    speaker = (student or teacher).eval()
+    with torch.inference_mode():
+        heard = teacher.eval()([views.globals], patches=False)
+        ours = [part[:, image : image + 1] for part in (views.globals, views.locals) if len(part)]
+        answer = speaker(ours, patches=False)
+        lengths = _lengths(teacher, heard.cls[:, image]), _lengths(speaker, answer.cls[:, 0])
+    return _Heard(views, heard.logits, answer.logits[:, 0], lengths)
+
+
+def _loss(heard: _Heard, image: int, centre: Any, teacher_temperature: float, student_temperature: float) -> float:
+    from dino_core.objective.terms import cross_view
+
+    targets = ((heard.logits[:, image] - centre) / teacher_temperature).softmax(-1)
+    return float(cross_view(heard.student[:, None], targets[:, None], student_temperature))
+
+
+def _arrays(heard: _Heard, picture: Any, image: int, crops: Any, centre: Any) -> dict[str, np.ndarray]:
+    """What `stages` promises, of one image of the batch."""
+    import torch
+
+    views, boxes = heard.views, (heard.views.global_boxes, heard.views.local_boxes)
+    arrays = {
+        "image": _bytes(picture), "boxes": torch.cat([box.corners[:, image] for box in boxes]).numpy().astype(np.float32),
+        "flipped": torch.cat([box.flipped[:, image] for box in boxes]).numpy().astype(np.uint8), "centre": centre.numpy(),
+        "student": heard.student.contiguous().numpy(), "teacher": heard.logits[:, image].contiguous().numpy(),
+        "teacher_length": heard.lengths[0], "student_length": heard.lengths[1],
+    }  # fmt: skip
+    for name, part in (("globals", views.globals), ("locals", views.locals)):
+        if len(part):
+            arrays[name] = np.stack([_bytes(_shown(crop, crops)) for crop in part[:, image]])
+    return arrays
 
 
 def _centre(folder: Path, logits: Any, temperature: float, way: str, image: int) -> Any:
