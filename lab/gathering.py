@@ -18,7 +18,7 @@ from PIL import Image
 from dino_core.errors import CheckpointError, DataError, RunError
 from dino_core.model import Head, load_head, load_teacher
 from lab import background, cache, eyes
-from lab.albums import album
+from lab.albums import Album, album
 from lab.analysis import prototypes
 from lab.crowd import MOST_COMPARED, TOP, USUAL, centres, places, thumbnail
 
@@ -60,6 +60,21 @@ def in_parts(entry: Path, count: int, words: str, make: Callable[[int, int, Tell
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
+def in_chunks(found: Album, side: int, look: Callable[[np.ndarray], Arrays]) -> Callable[[int, int, Tell], Arrays]:
+    """What makes a part: its images that can be read (M S S 3), some at a time, through `look`; of none the arrays are empty."""
+
+    def make(first: int, last: int, tell: Tell) -> Arrays:
+        read, _ = found.part(first, last, side)
+        some = read if len(read) else np.zeros((1, side, side, 3), np.uint8)
+        parts: list[Arrays] = []
+        for at in range(0, len(some), CHUNK):
+            tell(first + at)
+            parts.append(look(some[at : at + CHUNK]))
+        return {name: np.concatenate([part[name] for part in parts])[: len(read)] for name in parts[0]}
+
+    return make
+
+
 def kept(entry: Path, whole: Arrays, count: int) -> dict[str, Any]:
     """Keep the whole, and no part of it any more."""
     cache.store(entry, whole)
@@ -99,16 +114,10 @@ def gathered(question: dict[str, Any]) -> dict[str, Any]:
     side = max(1, round((question["size"] or eye.size) / patch)) * patch
     grid = np.array([side // patch] * 2, np.int32)
 
-    def make(first: int, last: int, tell: Tell) -> Arrays:
-        read, _ = found.part(first, last, side)
-        parts, done = [], first
-        for chunk in np.split(read, range(CHUNK, len(read), CHUNK)):
-            tell(done)
-            parts.append(_told(eye, mouth, chunk, side, question))
-            done += len(chunk)
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    def look(pixels: np.ndarray) -> Arrays:
+        return _told(eye, mouth, pixels, side, question)
 
-    whole = in_parts(entry, found.count, "", make)
+    whole = in_parts(entry, found.count, "", in_chunks(found, side, look))
     if whole is None:
         return MORE
     return kept(entry, {**whole, **_beside(mouth, whole), "grid": grid}, found.count)
@@ -116,9 +125,8 @@ def gathered(question: dict[str, Any]) -> dict[str, Any]:
 
 def _told(eye: eyes.Eye, mouth: Mouth | None, pixels: np.ndarray, side: int, question: dict[str, Any]) -> Arrays:
     """Of some images: `cls` (M D), some `patches` (M P D) at `places` (M P), and what the prototypes answer."""
-    some = pixels if len(pixels) else np.zeros((1, side, side, 3), np.uint8)
-    seen = eye.backbone(eye.sees(some, side))
-    cls, patches = seen.cls[: len(pixels)].float(), seen.patches[: len(pixels)].float().numpy()
+    seen = eye.backbone(eye.sees(pixels, side))
+    cls, patches = seen.cls.float(), seen.patches.float().numpy()
     chosen = places(patches.shape[1], question["patches"])
     said = {} if mouth is None else mouth.answers(cls, question.get("temperature"), question.get("centred", True))
     return {
@@ -138,7 +146,7 @@ class Mouth:
 
     def answers(self, cls: torch.Tensor, temperature: float | None, centred: bool) -> Arrays:
         """The first prototypes (`top`, `probability`, M 5) of each answer, and its `entropy` (M)."""
-        logits = self.head(cls).float().numpy() if len(cls) else np.zeros((0, len(self.head.prototypes.directions)))
+        logits = self.head(cls).float().numpy()
         answer = prototypes.answers(logits, temperature or self.temperature, self.centre if centred else None)
         first = np.argsort(-answer, axis=-1, kind="stable")[:, :TOP]
         return {

@@ -25,12 +25,10 @@ from lab.albums import album
 from lab.analysis import prototypes
 from lab.crowd import PATCHES, TOP, patches_of, places
 from lab.crowd import centres as centres_of
-from lab.gathering import MORE, Tell, duplicates, in_parts, kept
+from lab.gathering import MORE, duplicates, in_chunks, in_parts, kept
 from lab.resumable import load_student
 from lab.run import Run
 
-CHUNK = 16
-"""Images in one forward pass."""
 BATCH = 48
 """Images that a loss is computed over at once."""
 
@@ -67,22 +65,17 @@ def crowd(question: dict[str, Any]) -> dict[str, Any]:
     centres = centres_of(folder) if question["centred"] else {}
     grid = [side // network.backbone.patch] * 2
 
-    def make(first: int, last: int, tell: Tell) -> dict[str, np.ndarray]:
-        read, _ = found.part(first, last, side)
-        some = torch.from_numpy(read if len(read) else np.zeros((1, side, side, 3), np.uint8)).permute(0, 3, 1, 2)
-        parts: list[dict[str, np.ndarray]] = []
-        for chunk in some.split(CHUNK):
-            tell(first + sum(len(part["cls"]) for part in parts))
-            seen = network.backbone(normalised(chunk, crops.mean, crops.std, torch.device("cpu")))
-            logits = network.head(seen.cls).float().numpy()
-            own = None if network.patch_head is None else network.patch_head(seen.patches).float().numpy()
-            parts.append(told(
-                seen.cls.float().numpy(), seen.patches.float().numpy(), logits, own, question["temperature"], centres,
-                patches_of(found.count),
-            ))  # fmt: skip
-        return {name: np.concatenate([part[name] for part in parts])[: len(read)] for name in parts[0]}
+    def look(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        seen = network.backbone(normalised(images, crops.mean, crops.std, torch.device("cpu")))
+        logits = network.head(seen.cls).float().numpy()
+        own = None if network.patch_head is None else network.patch_head(seen.patches).float().numpy()
+        return told(
+            seen.cls.float().numpy(), seen.patches.float().numpy(), logits, own, question["temperature"], centres,
+            patches_of(found.count),
+        )  # fmt: skip
 
-    whole = in_parts(entry, found.count, f"step {question['step']}: ", make)
+    whole = in_parts(entry, found.count, f"step {question['step']}: ", in_chunks(found, side, look))
     if whole is None:
         return MORE
     directions = network.head.prototypes.directions.detach().float().numpy()
