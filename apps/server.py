@@ -113,7 +113,9 @@ class OnlyWithPassword:
 
 
 class BeginsWith:
-    """Put into the page itself what the browser is to begin with: Gradio would name it only once its own script runs."""
+    """Put into the page itself what the browser is to begin with: Gradio would name it only once its own script runs.
+
+    What the address says is read by our scripts; Gradio, which has pages of its own, would stumble over a `page` in it."""
 
     def __init__(self, app: Any, head: bytes) -> None:
         self.app, self.head = app, head
@@ -141,7 +143,7 @@ class BeginsWith:
             await send({**start, "headers": [*headers, (b"content-length", str(len(whole)).encode())]})
             await send({"type": "http.response.body", "body": whole})
 
-        return await self.app({**scope, "headers": plain}, receive, send_with_head)
+        return await self.app({**scope, "headers": plain, "query_string": b""}, receive, send_with_head)
 
 
 def plotly_file() -> Path:

@@ -115,6 +115,12 @@ def test_what_is_not_there_is_a_sentence(lab: Lab, path: str, sentence: str) -> 
     assert sentence in json.loads(content)["error"]
 
 
+def test_the_page_comes_whatever_stands_in_its_address(lab: Lab) -> None:
+    status, plain, _ = lab.get("/")
+    assert status == 200
+    assert lab.get("/?page=gram&deep_link=x&view=nowhere")[:2] == (200, plain), "Gradio reads neither word"
+
+
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", ""])
 def test_a_foreign_host_header_is_refused(lab: Lab, host: str) -> None:
     for path in ("/", "/api/runs", "/static/plotly.min.js", "/config"):
