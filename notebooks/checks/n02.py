@@ -71,9 +71,14 @@ def moved_first(x: Tensor, c: Tensor, t: float = 0.04, m: float = 0.9) -> tuple[
 
 teachers_side = Exercise(
     "02.2",
-    cases=lambda seed: [(scores(seed, 2, 3, 4), scores(seed + 1, 4), 0.04, 0.9)],
+    cases=lambda seed: [
+        (scores(seed, 2, 3, 4), scores(seed + 1, 4), 0.04, 0.9),
+        (scores(seed + 2, 2, 2, 5), scores(seed + 3, 5), 0.07, 0.99),
+    ],
     right=both,
     mistakes=[
+        Mistake("you wrote 0.04 and 0.9 into your function; take the temperature and the momentum that you are given.",
+                lambda x, c, t, m: both(x, c, 0.04, 0.9)),
         Mistake("half of it: the targets are right. Return the centre of the next step beside them.",
                 lambda x, c, t, m: centred(x, c, t), half_finished=True),
         Mistake("half of it: the targets are right, but the centre you return is the old one; it has to move.",

@@ -65,6 +65,7 @@ fewest = Exercise(
     cases=lambda seed: [
         (weights(seed, 0.02, 0.35, 0.13, 0.3, 0.15, 0.05), 0.6),  # two: 0.65
         (weights(seed, 0.31, 0.27, 0.21, 0.11, 0.07, 0.03), 0.7),  # three: 0.79
+        (weights(seed, 0.14, 0.13, 0.12, 0.11, 0.1, 0.09, 0.09, 0.08, 0.07, 0.07), 0.75),  # seven: 0.78
     ],
     right=lambda w, m: attention.mass_mask(w, m),
     mistakes=[
@@ -76,6 +77,8 @@ fewest = Exercise(
                 lambda w, m: first(w, int((np.cumsum(np.sort(w)[::-1]) < m).sum()) + 1)),
         Mistake("you kept the patches above the threshold `mass` times the largest weight; asked is a share of the sum.",
                 lambda w, m: w >= m * w.max()),
+        Mistake("you kept the patches above the mean weight, whatever `mass` is; where all are alike, these hold half.",
+                lambda w, m: w > w.mean()),
         Mistake("you kept that share of the *patches*; asked is a share of their weight.",
                 lambda w, m: first(w, round(m * len(w)))),
         Mistake("one patch too few: the patches you keep hold less than the share. The one that crosses it belongs to them.",

@@ -27,6 +27,14 @@ def map_with_bright_border(seed: int, rows: int, columns: int) -> np.ndarray:
     return scores
 
 
+def map_with_one_bright_edge(seed: int) -> np.ndarray:
+    """The ring's mean is above the map's, though its median, its upper row and its corner are below."""
+    scores = 0.01 * drawn(seed, 6, 6)
+    scores[ring(scores)] -= 0.2
+    scores[-1] += 5
+    return scores
+
+
 def map_with_bright_middle(seed: int, rows: int, columns: int) -> np.ndarray:
     return -map_with_bright_border(seed, rows, columns)
 
@@ -85,6 +93,7 @@ object_of = Exercise(
         (map_with_bright_border(seed, 5, 6), 0.8),
         (map_with_bright_middle(seed + 1, 4, 5), 0.3),
         (map_with_bright_middle(seed + 2, 4, 5) + 5, 5.3),
+        (map_with_one_bright_edge(seed), 0.1),
     ],
     right=lambda s, t: turned(s) > t,
     mistakes=[
@@ -93,6 +102,8 @@ object_of = Exercise(
         Mistake("you cut the mean off as well: the threshold is for the turned scores themselves.",
                 lambda s, t: turned(s) - turned(s).mean() > t),
         Mistake("you turn every map; only those whose border is above the mean are to be turned.", lambda s, t: -s > t),
+        Mistake("you chose the sign by an edge, a corner or a median; the mean of the whole outermost ring decides.",
+                lambda s, t: (-s if s[0].mean() > s.mean() else s) > t),
         Mistake("you kept what is below the threshold.", lambda s, t: turned(s) < t),
         Mistake("you took the absolute value: that makes the strongest background part of the object.", lambda s, t: np.abs(s) > t),
     ],

@@ -122,6 +122,9 @@ differs = Exercise(
         (0.80, 0.849, 400 + seed),  # 1.8: chance, though beyond two of one number
         (0.88, 0.80, 400 + seed),  # 3.1: a difference
         (0.80, 0.866, 400 + seed),  # 2.5: a difference, though less than two of both together
+        (0.80, 0.88, 400 + seed),  # 3.1: the better one second
+        (0.80, 0.83, 4000 + seed),  # 3.5: a difference, on ten times the images
+        (0.98, 0.957, 400 + seed),  # 1.9: chance, for the second has the larger deviation
     ],
     right=lambda a, b, n: abs(a - b) > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5,
     mistakes=[
@@ -133,6 +136,12 @@ differs = Exercise(
                 lambda a, b, n: abs(a - b) > (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5),
         Mistake("your answer depends on which comes first; take the absolute difference.",
                 lambda a, b, n: b - a > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5),
+        Mistake("you ask only whether the first is better; either may be: take the absolute difference.",
+                lambda a, b, n: a - b > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5),
+        Mistake("you compare with a fixed number; how far chance goes depends on n and on the accuracies.",
+                lambda a, b, n: abs(a - b) > 0.05),
+        Mistake("you took the first one's variance twice; each has its own, p(1 - p)/n with its own p.",
+                lambda a, b, n: abs(a - b) > 2 * (2 * deviation(a, n) ** 2) ** 0.5),
         Mistake("you added the deviations themselves. Independent errors add as squares.",
                 lambda a, b, n: abs(a - b) > 2 * (deviation(a, n) + deviation(b, n))),
         Mistake("you forgot the root: p(1 - p)/n is a variance.",
