@@ -52,7 +52,10 @@ PAGES = {
     "patches": Picture("components", "run=dino_shapes&image=4", DRAWN.format(view="components", count=5)),
     "gram": Picture("gram", "run=dinov3_shapes&image=4", DRAWN.format(view="gram", count=3)),
     "prototypes": Picture("prototypes", "run=dino_shapes", DRAWN.format(view="prototypes", count=5)),
-    "embedding": Picture("embedding", "run=dino_shapes", DRAWN.format(view="embedding", count=0)),
+    "embedding": Picture(
+        "embedding", "run=dino_shapes&images=data&crowd=1000&layout=umap",
+        "/1.?000 points, UMAP(?! until)/.test(document.querySelector('[data-view=embedding]').textContent)",
+    ),
     "compare": Picture(
         "compare", "run=dino_shapes&image=4&against=first",
         "document.querySelectorAll('[data-view=compare] .network').length > 2 && [...document.querySelectorAll("
