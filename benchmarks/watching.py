@@ -1,6 +1,7 @@
 """A long day in front of a run, pressed together: memory of the tab and of the server while news keeps coming.
 
-The run has logged for some hours when it is opened, so that its curves are as long as the server and the page let them be.
+The run has logged for some hours when it is opened, so that its curves are as long as the server and the page let them be, and
+then brings a probe with every line for a while, so that as many pictures are kept as either ever keeps.
 
 A page asks for news every 0.7 s, so 8 hours are 41 143 updates.  Here each follows the one before at once, with the server's own
 pause between two readings (0.2 s) taken away, and growth is a straight line through what was measured: an extrapolation."""
@@ -49,7 +50,7 @@ def watched(browser: Any, folder: Path, quick: bool) -> dict[str, Any]:
     with serving(folder / "day", start=HURRIED, cache=folder / "cache") as served:
         tab = Tab(browser, served.address, instrument=False).open()
         tab.page.wait_for_selector(".plot[data-ready=yes]")
-        _update(tab, run, warm_up)
+        _update(tab, run, warm_up, probing=1)
         seen = [_memory(tab, served)]
         for _ in range(updates // every):
             _update(tab, run, every)
@@ -66,16 +67,16 @@ def watched(browser: Any, folder: Path, quick: bool) -> dict[str, Any]:
 
 
 def _few_pictures(scene: Scene) -> Scene:
-    """Pictures are kept up to a bound that a day reaches at its beginning; here it is to be reached in the warm-up."""
+    """Pictures are kept up to a bound that a day reaches at its beginning; here it is reached in the warm-up."""
     return replace(scene, images=min(scene.images, 4), stops=3)
 
 
-def _update(tab: Tab, run: LabRun, times: int) -> None:
-    """Lines of metrics, each seen by the page; every fiftieth with a probe."""
+def _update(tab: Tab, run: LabRun, times: int, probing: int = 50) -> None:
+    """Lines of metrics, each seen by the page; every fiftieth, or what `probing` says, with a probe."""
     for i in range(times):
         tab.page.evaluate(EXPECT)
         run.log()
-        if i % 50 == 49:
+        if i % probing == probing - 1:
             run.probe()
         tab.page.evaluate(TOLD)
 

@@ -250,8 +250,8 @@ def build_networks(
             attend_in_products(network)
     if machine.checkpointing:
         recompute(student.backbone)
-    elif device.type == "cpu" and not machine.compile:
-        keep_less(student.backbone)
+    elif device.type == "cpu" and machine.precision == "bf16" and not machine.compile:
+        keep_less(student.backbone)  # in float32 there is memory enough (LOG.md)
     if machine.parallel == "fsdp" and parallel.active():
         shard(student, device, reshard=machine.reshard)
         shard(teacher, device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from dino_core.model.frugal import keep_less
+from dino_core.train import build_networks
+from tests.small import small_config
 
 
 def step(network: nn.Module, x: Tensor, mixed: bool) -> list[Tensor]:
@@ -70,3 +73,13 @@ def test_dropout_which_draws_is_left_alone() -> None:
     network = nn.Sequential(Mlp(8, 32, drop=0.5))
     keep_less(network)
     assert "forward" not in vars(network[0])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_students_are_frugal_in_bf16(precision: str) -> None:
+    config = small_config()
+    machine = replace(config.machine, precision=precision)
+    student, _, teacher = build_networks(replace(config, machine=machine), torch.device("cpu"))
+    mlps = [[m for m in network.modules() if isinstance(m, Mlp)] for network in (student, teacher)]
+    assert {"forward" in vars(mlp) for mlp in mlps[0]} == {precision == "bf16"}
+    assert {"forward" in vars(mlp) for mlp in mlps[1]} == {False}, "a teacher keeps nothing"

@@ -218,13 +218,6 @@ class Living(TorchDispatchMode):
         self.now -= self.known.pop(key, 0)
 
 
-@pytest.fixture
-def as_on_a_gpu(monkeypatch):
-    """Plans are of GPUs, where an MLP keeps what its activation gives."""
-    monkeypatch.setattr("dino_core.train.keep_less", lambda network: None)
-
-
-@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
 def test_memory_of_a_step_is_what_lives_in_it(checkpointing):
     config = fitted(config_of())
@@ -243,7 +236,6 @@ def test_memory_of_a_step_is_what_lives_in_it(checkpointing):
     assert grown > 0.95 * living.peak
 
 
-@pytest.mark.usefixtures("as_on_a_gpu")
 @pytest.mark.parametrize("across", [False, True], ids=["per image", "across the batch"])
 def test_memory_of_gram_anchoring_is_what_lives_in_its_step(across):
     config = fitted(anchored(gram=Gram(weight=2.0, size=96, across_batch=across), batch_size=8))
