@@ -101,7 +101,7 @@ def lay_out(row: list[View]) -> None:
 def stand(view: View) -> gr.HTML:
     """The place of one view, which its module fills when its page is first shown."""
     return gr.HTML(
-        html_template=f'<section class="lab-view" data-view="{view.name}"></section>',
+        html_template='<section class="lab-view"></section>',  # page.js names it: until then the view may stand above
         js_on_load=MOUNT.replace("ABOUT", json.dumps(asdict(view))),
         apply_default_css=False,
         padding=False,

@@ -60,6 +60,7 @@ const standing = new Map();
 export function place(element, about, fetchModule) {
   const there = standing.get(about.name);
   if (there) return settle(element, about, there);
+  element.dataset.view = about.name;
   if (alone && aside(element, about)) return;
   fill(element, about, fetchModule);
 }
