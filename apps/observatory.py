@@ -46,7 +46,7 @@ def begin_with() -> str:
     return "\n".join([
         f"<script>{LOADED}</script>",
         '<link rel="stylesheet" href="/static/lab/theme.css">',
-        f'<script type="application/json" id="lab-first">{json.dumps(first_views())}</script>',
+        '<script type="application/json" id="lab-first">' + json.dumps(first_views()).replace("<", r"\u003c") + "</script>",
         *preloads,
         '<script type="module" async src="/static/lab/page.js"></script>',
         '<link rel="preload" as="script" href="/static/plotly.min.js" fetchpriority="low">',
