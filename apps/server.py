@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import importlib.util
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import asynccontextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -113,11 +113,12 @@ class OnlyWithPassword:
 
 
 class BeginsWith:
-    """Put into the page itself what the browser is to begin with: Gradio would name it only once its own script runs.
+    """Put into the page itself what the browser is to begin with: Gradio would name it only once its own script runs.  `head` is
+    asked for it each time.
 
     What the address says is read by our scripts; Gradio, which has pages of its own, would stumble over a `page` in it."""
 
-    def __init__(self, app: Any, head: bytes) -> None:
+    def __init__(self, app: Any, head: Callable[[], bytes]) -> None:
         self.app, self.head = app, head
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -125,7 +126,7 @@ class BeginsWith:
             return await self.app(scope, receive, send)
         plain = [(name, value) for name, value in scope["headers"] if name != b"accept-encoding"]
         start: Any = None
-        content = b""
+        content, head = b"", await run_in_threadpool(self.head)
 
         async def send_with_head(message: Any) -> None:
             nonlocal start, content
@@ -138,12 +139,19 @@ class BeginsWith:
             content += message.get("body", b"")
             if message.get("more_body"):
                 return
-            whole = content.replace(b"</head>", self.head + b"</head>", 1)
+            whole = content.replace(b"</head>", head + b"</head>", 1)
             headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
             await send({**start, "headers": [*headers, (b"content-length", str(len(whole)).encode())]})
             await send({"type": "http.response.body", "body": whole})
 
         return await self.app({**scope, "headers": plain, "query_string": b""}, receive, send_with_head)
+
+
+def answered(path: str, house: House) -> bytes:
+    """A question of the page's first moments with its answer, for the page to come with: asked by itself, it would wait behind
+    Gradio's scripts, and what follows from it would wait too."""
+    answer = orjson.dumps(house.ask(path).make(), option=orjson.OPT_NON_STR_KEYS).replace(b"<", rb"\u003c")
+    return f'<script type="application/json" data-answers="api/{path}">'.encode() + answer + b"</script>\n"
 
 
 def plotly_file() -> Path:
@@ -189,7 +197,8 @@ def build(
 
     app = FastAPI(title="DINO lab", docs_url=None, redoc_url=None, openapi_url=None, lifespan=living)
     app.state.house = house
-    app.add_middleware(BeginsWith, head=begin_with().encode())
+    always = begin_with().encode()
+    app.add_middleware(BeginsWith, head=lambda: answered("runs", house) + always)
     allowed = {"127.0.0.1", "localhost", "::1"} | ({host.lower()} if host not in ("0.0.0.0", "::") else _own_names())
     if password:
         app.add_middleware(OnlyWithPassword, password=password)

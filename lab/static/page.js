@@ -6,7 +6,12 @@ import { createHost, scoped } from "./store.js";
 const BASE = new URL("../../", import.meta.url);
 const url = (path) => new URL(path, BASE).href;
 
+/** Answers that the page came with, by the path of the question: each is taken once. */
+const came = new Map([...document.querySelectorAll("script[data-answers]")].map((script) => [script.dataset.answers, script.textContent]));
+
 async function ask(path, body) {
+  const answered = came.get(path);
+  if (answered !== undefined && came.delete(path)) return JSON.parse(answered);
   const bytes = body instanceof Blob || body instanceof ArrayBuffer || ArrayBuffer.isView(body);
   const sent = body === undefined ? {} : { method: "POST", body: bytes ? body : JSON.stringify(body),
     headers: { "Content-Type": bytes ? "application/octet-stream" : "application/json" } };

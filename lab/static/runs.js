@@ -24,7 +24,7 @@ export function mount(element, host) {
   theme.setAttribute("aria-label", "Switch between light and dark");
   const offline = h("p", { class: "offline", role: "status", hidden: true }, "The lab's server does not answer. Is dino-lab watch still running? Trying again …");
   const made = new Map(), empty = nothing(); // run → its place; what stands there while there is none
-  let seen = null;
+  let seen = null, filling = false;
   empty.hidden = true;
   list.append(empty);
   element.classList.add("top");
@@ -32,10 +32,15 @@ export function mount(element, host) {
     h("div", { class: "brand" }, h("img", { src: host.url("static/lab/icon.svg"), alt: "", width: 34, height: 34 }),
       h("div", {}, h("h1", {}, "DINO lab"), h("p", {}, "self-distillation, watched while it learns")), theme),
     offline, list);
-  host.on("runs", fill);
-  host.on(["run", "overlay", "beside"], fill);
+  host.on(["runs", "run", "overlay", "beside"], soon);
   host.on("offline", () => { offline.hidden = !host.get("offline"); });
   new MutationObserver(() => host.set({ theme: isDark() })).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+
+  /** Once, however much has changed. */
+  function soon() {
+    if (!filling) queueMicrotask(() => { filling = false; fill(); });
+    filling = true;
+  }
 
   /** Each run keeps its place's elements for as long as it is there: what somebody is about to click stays under the pointer. */
   function fill() {
@@ -49,6 +54,10 @@ export function mount(element, host) {
     arrange(list, [empty, ...runs.map(({ id }) => made.get(id).place)]);
     if (seen === host.get("run")) return;
     seen = host.get("run");
+    requestAnimationFrame(toChosen); // where it stands is known when all is laid out, which is not to be waited for here
+  }
+
+  function toChosen() {
     const chosen = made.get(seen)?.place;
     if (chosen) list.scrollLeft = chosen.offsetLeft - list.offsetLeft - 24;
   }

@@ -170,11 +170,12 @@ export function createHost(transport, given = {}) {
   /** Of several runs between commas (laid.js) the ids of those that are there, each in its place. */
   const known = (text) => (text ?? "").split(",").map((one) => (one ? find(one)?.id ?? "" : "")).join(",").replace(/,+$/, "") || null;
 
+  /** Take changes over; who listens hears of them with what is returned. */
   function changeTo(changes) {
     const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
     Object.assign(state, changes);
     writeAddress();
-    changed.forEach(emit);
+    return () => changed.forEach(emit);
   }
 
   const later = new Map(); // asker → questions
@@ -189,18 +190,19 @@ export function createHost(transport, given = {}) {
     fetchAhead();
   }
 
+  /** Ask which runs there are, and choose one; who listens hears of it with what is returned, for two hundred take a while to draw. */
   async function refreshList() {
     const answer = await ask("api/runs");
     const text = JSON.stringify(answer.runs);
-    if (text === refreshList.last) return;
+    if (text === refreshList.last) return () => {};
     refreshList.last = text;
     runs = answer.runs;
     const chosen = find(state.run ?? called.run), over = state.overlay ?? (called.overlay ? find(called.overlay)?.id ?? null : null);
     const beside = state.beside ?? known(called.beside);
     called = {};
     if (!chosen) state.follow = true;
-    changeTo({ run: (chosen ?? runs.find((run) => run.status === "running") ?? runs.find((run) => run.gallery) ?? runs[0])?.id ?? null, overlay: over, beside });
-    emit("runs");
+    const tell = changeTo({ run: (chosen ?? runs.find((run) => run.status === "running") ?? runs.find((run) => run.gallery) ?? runs[0])?.id ?? null, overlay: over, beside });
+    return () => { tell(); emit("runs"); };
   }
 
   let told = 0;
@@ -245,14 +247,14 @@ export function createHost(transport, given = {}) {
     ticking = true;
     clearTimeout(timer);
     try {
-      const before = shown();
-      if (Date.now() - listed > LIST) {
-        await refreshList();
-        listed = Date.now();
-      }
+      const before = shown(), due = Date.now() - listed > LIST;
+      const tell = due ? await refreshList() : null;
+      if (due) listed = Date.now();
       const wanted = shownRuns();
       for (const id of tracks.keys()) if (!wanted.includes(id)) tracks.delete(id);
-      const fresh = await Promise.all(wanted.map(refreshTrack));
+      const answers = Promise.all(wanted.map(refreshTrack)); // asked before the list is drawn
+      tell?.();
+      const fresh = await answers;
       if (fresh.some(Boolean)) emit("data");
       if (shown() !== before) emit("stop");
       host.set({ offline: false });

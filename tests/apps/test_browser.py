@@ -644,7 +644,8 @@ def test_one_card_alone_has_all_of_a_projectors_width(watched: Watched) -> None:
 
 def test_the_top_of_the_page_answers_before_gradio_is_there_and_keeps_its_state(watched: Watched) -> None:
     held: list[Any] = []
-    watched.page.route("**/assets/*.js", lambda route: held.append(route) if held is not None else route.continue_())
+    for late in ("**/assets/*.js", "**/api/runs"):  # the list comes with the page
+        watched.page.route(late, lambda route: held.append(route) if held is not None else route.continue_())
     watched.page.goto(f"{watched.lab.address}/?run={watched.lab.ids['growing']}&__theme=dark", wait_until="commit")
     pick = watched.page.locator(".run-pick", has_text="run_v1")
     pick.click()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -119,6 +120,13 @@ def test_the_page_comes_whatever_stands_in_its_address(lab: Lab) -> None:
     status, plain, _ = lab.get("/")
     assert status == 200
     assert lab.get("/?page=gram&deep_link=x&view=nowhere")[:2] == (200, plain), "Gradio reads neither word"
+
+
+def test_the_page_comes_with_the_list_of_runs(lab: Lab) -> None:
+    page = lab.get("/")[1].decode()
+    found = re.findall(r'<script type="application/json" data-answers="api/runs">(.*?)</script>', page)
+    assert [json.loads(one) for one in found] == [lab.json("/api/runs")]
+    assert "<img src=x" not in page, "a run's name is no markup"
 
 
 @pytest.mark.parametrize("host", ["evil.example", "evil.example:7860", "127.0.0.1.evil.example", ""])
