@@ -59,6 +59,7 @@ def loader_of(config: TrainConfig, source: Source, batch_size: int, cache_mib: i
         decode_size=config.data.decode_size or 0,
         cache_mib=cache_mib,
         workers=config.data.workers,
+        pinned=(config.machine.device or "").startswith("cuda"),
         on_skip=lambda name, reason: None,
     )
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from dino_core.config import Machine
+from dino_core.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -34,18 +35,29 @@ def be_a_good_neighbour() -> str:
     return f"waiting threads: {os.environ['OMP_WAIT_POLICY'].lower()}"
 
 
-def choose(machine: Machine) -> tuple[Machine, list[str]]:
-    """`machine` with device, threads and precision chosen, and one sentence for each choice; sets torch's threads."""
+def choose(machine: Machine, *, remembered: bool = False) -> tuple[Machine, list[str]]:
+    """`machine` with device, threads and precision chosen, and one sentence for each choice; sets torch's threads.
+
+    What is `remembered` of a run trained elsewhere gives way where there is no such device here."""
     import torch
 
     said: list[str] = []
-    device = machine.device or _best_device()
+    if machine.device and not _is_here(machine.device):
+        if not remembered:
+            raise ConfigError(
+                f"machine.device is {machine.device!r}, which torch does not see here; expected cpu, or none."
+            )
+        said.append(f"trained on {machine.device}, which is not here")
+        machine = Machine(compile=machine.compile, parallel=machine.parallel)
+    device = _own(machine.device or _best_device())
     threads = machine.threads or (cores() if cores() <= 2 else cores() - 1)
     if device == "cpu":
         torch.set_num_threads(threads)
         said.append(
             f"{threads} of {cores()} CPU threads; {os.environ.get('OMP_WAIT_POLICY', 'default').lower()} waiting"
         )
+    elif device.startswith("cuda"):
+        torch.backends.cudnn.benchmark = True  # crops have few sizes
     precision = machine.precision
     if precision is None:
         precision, why = _fastest_precision(torch.device(device))
@@ -53,11 +65,25 @@ def choose(machine: Machine) -> tuple[Machine, list[str]]:
     return replace(machine, device=device, threads=threads, precision=precision), said
 
 
+def _is_here(device: str) -> bool:
+    import torch
+
+    kind = torch.device(device).type
+    return kind not in ("cuda", "mps") or (torch.cuda if kind == "cuda" else torch.backends.mps).is_available()
+
+
+def _own(device: str) -> str:
+    """Under torchrun each process of a host has a GPU of its own, whatever another's config says."""
+    if device.split(":")[0] != "cuda" or (device != "cuda" and "LOCAL_RANK" not in os.environ):
+        return device
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+
+
 def _best_device() -> str:
     import torch
 
     if torch.cuda.is_available():
-        return f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
+        return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 

@@ -80,8 +80,9 @@ def clip_per_tensor(parameters: Iterable[Tensor], max_norm: float) -> None:
     The norm over all tensors may well be larger.  Never waits for the device."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     if gradients:
-        scales = [(max_norm / (norm + 1e-6)).clamp(max=1.0) for norm in torch._foreach_norm(gradients)]
-        torch._foreach_mul_(gradients, scales)
+        norms = torch.stack([whole(norm) for norm in torch._foreach_norm(gradients)])
+        scales = (max_norm / (norms + 1e-6)).clamp(max=1.0)
+        torch._foreach_mul_([local_part(g) for g in gradients], list(scales.unbind()))
 
 
 def clip_per_part(parts: Iterable[Iterable[Tensor]], max_norm: float) -> None:

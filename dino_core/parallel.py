@@ -73,7 +73,11 @@ def barrier() -> None:
 def start(device: torch.device) -> None:
     """Join the process group when torchrun started us; one process alone needs none."""
     if "RANK" in os.environ and not active():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+            dist.init_process_group("nccl", device_id=device)
+        else:
+            dist.init_process_group("gloo")
 
 
 def stop() -> None:

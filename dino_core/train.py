@@ -83,8 +83,8 @@ class Parent:
 
 def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None = None) -> tuple[Path, str]:
     """Train a new run, from its first step or from a checkpoint of another run; its folder, and how it ended."""
-    parallel.start(torch.device(config.machine.device or ("cuda" if torch.cuda.is_available() else "cpu")))
-    machine, said = choose(config.machine)
+    machine, said = choose(config.machine, remembered=parent is not None)
+    parallel.start(torch.device(machine.device or "cpu"))
     source = open_source(config.data, split="train")
     config, derived = fit(replace(config, machine=machine), len(source))
     out = Path(out) if out is not None else Path("runs") / agreed_name(config)
@@ -143,13 +143,13 @@ def reopened(run: Path, *, prepare: Callable[[Engine], None] | None = None) -> L
     One that died before its first begins again as it was begun: from its parent, from published weights, with what
     `prepare` changes."""
     config, about = read_config(run), read_run(run)
-    parallel.start(torch.device(config.machine.device or "cpu"))
+    machine, said = choose(config.machine, remembered=True)
+    parallel.start(torch.device(machine.device or "cpu"))
     step = checkpoint.newest_state(run)
     if step is None and checkpoints(run):
         raise RunError(f"{run} kept no state to resume from, only teachers. Start from one with `dino-lab fork {run}`.")
     if step is not None and step >= (config.steps or 0):
         raise RunError(f"{run} is finished: it has done its {config.steps} steps. `dino-lab fork` goes on with more.")
-    machine, said = choose(config.machine)
     config = replace(config, machine=machine)
     source = open_source(config.data, split="train")
     if len(source) != about["images"]:
@@ -368,6 +368,7 @@ def looping(
             decode_size=config.data.decode_size or 2 * config.crops.global_size,
             cache_mib=config.data.cache,
             workers=config.data.workers,
+            pinned=engine.device.type == "cuda",
             on_skip=lambda name, reason: loop.event("skipped_image", name=name, reason=reason),
         )
 

@@ -54,7 +54,9 @@ class Loader:
         cache_mib: int,
         workers: int,
         on_skip: Callable[[str, str], None],
+        pinned: bool = False,
     ) -> None:
+        """`pinned` memory goes to a GPU without anybody waiting."""
         self.global_batch = batch_size * world_size
         if len(source) < self.global_batch:
             raise DataError(
@@ -62,7 +64,7 @@ class Loader:
                 f"Choose a batch size of at most {len(source)}, or give more images."
             )
         self.source, self.batch_size, self.seed, self.rank = source, batch_size, seed, rank
-        self.decode_size, self.on_skip = decode_size, on_skip
+        self.decode_size, self.on_skip, self.pinned = decode_size, on_skip, pinned
         self.steps_per_epoch = len(source) // self.global_batch
         self.workers = workers or _spare_cores()
         self._cache: dict[int, tuple[np.ndarray, int]] = {}
@@ -119,7 +121,7 @@ class Loader:
         return np.random.default_rng((self.seed, epoch)).permutation(len(self.source))
 
     def _decode(self, step: int) -> Decoded:
-        return _side_by_side([self._readable(int(index)) for index in self.indices(step)])
+        return _side_by_side([self._readable(int(index)) for index in self.indices(step)], self.pinned)
 
     def _readable(self, index: int) -> tuple[np.ndarray, int, int]:
         """Image (3 H W), label and index of the first image from `index` on that can be read."""
@@ -171,12 +173,12 @@ def reduced(image: UInt8[np.ndarray, "H W 3"], shorter_side: int) -> UInt8[np.nd
     return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC, reducing_gap=3.0))
 
 
-def _side_by_side(found: list[tuple[np.ndarray, int, int]]) -> Decoded:
+def _side_by_side(found: list[tuple[np.ndarray, int, int]], pinned: bool = False) -> Decoded:
     """Images on a canvas as large as the largest, each in its top left corner, zeros elsewhere."""
     images, labels, indices = zip(*found, strict=True)
     sizes = torch.tensor([image.shape[1:] for image in images])
     height, width = sizes.amax(0).tolist()
-    canvas = torch.zeros(len(images), 3, height, width, dtype=torch.uint8)
+    canvas = torch.zeros(len(images), 3, height, width, dtype=torch.uint8, pin_memory=pinned)
     for place, image in zip(canvas.numpy(), images, strict=True):
         place[:, : image.shape[1], : image.shape[2]] = image
     return Decoded(canvas, sizes, torch.tensor(labels), torch.tensor(indices))

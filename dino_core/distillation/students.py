@@ -99,13 +99,13 @@ def resume(out: str | Path, only: str | None = None) -> dict[str, str]:
     about = read_distillation(out)
     shares: dict[str, int] = about["students"]
     configs = {name: read_config(out / name) for name in shares if only in (None, name)}
-    _begin_processes(configs)
+    _begin_processes(configs, remembered=True)
     known = frozen_teacher(about["teacher"])
     left = [name for name in configs if read_run(out / name).get("status") != "finished"]
     if not left:
         raise RunError(f"{out} is finished: all its students have done their steps.")
     source = open_source(next(iter(configs.values())).data, split="train")
-    ready = [settled(name, configs[name], known, source) for name in left]
+    ready = [settled(name, configs[name], known, source, remembered=True) for name in left]
     sight = agreed_sight({student.name: student.sight for student in ready})
     counts = [shares[name] for name in left]
     with parallel.everyone():
@@ -127,11 +127,11 @@ def read_distillation(out: Path) -> dict[str, Any]:
         raise RunError(f"{out} is no distillation: it has no readable {DISTILLATION} ({error}).") from error
 
 
-def settled(name: str, config: TrainConfig, teacher: Teacher, source: Source) -> Student:
+def settled(name: str, config: TrainConfig, teacher: Teacher, source: Source, *, remembered: bool = False) -> Student:
     """A student's config with prototypes as the teacher has them and the rest fitted to the data."""
     separate = teacher.patch_head is not None
     config = suited(name, config, teacher.prototypes, teacher.patch_prototypes, separate)
-    machine, said = choose(config.machine)
+    machine, said = choose(config.machine, remembered=remembered)
     config, derived = fit(replace(config, machine=machine), len(source))
     with torch.device("meta"):
         patch = build_backbone(config.backbone, config.image_size).patch
@@ -180,12 +180,13 @@ def mine(students: list[Student], counts: list[int]) -> list[Student]:
     return found
 
 
-def _begin_processes(students: dict[str, TrainConfig]) -> None:
+def _begin_processes(students: dict[str, TrainConfig], *, remembered: bool = False) -> None:
     if not students:
         raise ConfigError("no student: give --students at least one recipe.")
     config = next(iter(students.values()))
     parallel.join(None)
-    parallel.start(torch.device(config.machine.device or ("cuda" if torch.cuda.is_available() else "cpu")))
+    machine, _ = choose(config.machine, remembered=remembered)
+    parallel.start(torch.device(machine.device or "cpu"))
 
 
 def _hand_on(teacher: Teacher, engine: Engine) -> None:

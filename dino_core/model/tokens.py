@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Tokens after the final norm."""
+class Tokens(NamedTuple):
+    """Tokens after the final norm.  A tuple, so that whoever hooks into modules (FSDP) finds the tensors in it."""
 
     cls: Float[Tensor, "B D"]
     registers: Float[Tensor, "B R D"]

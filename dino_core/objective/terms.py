@@ -104,8 +104,7 @@ def koleo(
     y = x if among is None else F.normalize(at_least_fp32(among), dim=-1, eps=eps)
     with torch.no_grad():
         likeness = x @ y.T
-        own = torch.arange(len(x), device=x.device)
-        likeness[own, own + first] = -torch.inf
+        likeness.diagonal(first).fill_(-torch.inf)  # own
         nearest = likeness.topk(neighbours, dim=1).indices  # B k
     distance = torch.linalg.vector_norm(x[:, None] - y[nearest], dim=-1)
     return -torch.log(distance + eps).mean()
