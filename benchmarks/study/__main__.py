@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.report import RESULTS, machine, table, write
 from benchmarks.study.arms import GROUPS, Group, quick
-from benchmarks.study.runs import Trial, finished, trained, trials
+from benchmarks.study.runs import Trial, finished, trained, trained_abreast, trials
 
 TITLES = {
     "knn": "k-NN",
@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--runs", type=Path, default=Path("runs/study"), help="where the runs are kept")
     parser.add_argument("--photos", help="a folder of labelled photographs with masks, for the group `photographs`")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda")
+    parser.add_argument("--jobs", type=int, default=1, help="train so many at a time, each in a process of its own")
     parser.add_argument("--seeds", type=int, nargs="+", help="only these")
     parser.add_argument("--arms", nargs="+", help="only these")
     parser.add_argument("--measure-only", action="store_true", help="train nothing: measure what is there")
@@ -50,24 +52,34 @@ def main(arguments: list[str] | None = None) -> int:
             continue
         found[name] = studied(group, options)
         print("", group.says, table(rows(found[name])), sep="\n\n", flush=True)
-    result = {"benchmark": "study", "quick": options.quick, "device": "cpu", "machine": machine(), "groups": found}
+    about = {"quick": options.quick, "device": device_name(options.device), "machine": machine()}
+    result = {"benchmark": "study", **about, "groups": found}
     print(f"-> {write('study', result, options.out)}")
     return 0
 
 
+def device_name(device: str) -> str:
+    import torch
+
+    return torch.cuda.get_device_name(device) if device.startswith("cuda") else device
+
+
 def studied(group: Group, options: argparse.Namespace) -> dict[str, Any]:
     """Every run of a group, trained and measured."""
-    set_up = ("--machine.threads", "1", "--machine.precision", options.precision, "--machine.device", "cpu")
+    set_up = ("--machine.threads", "1", "--machine.precision", options.precision, "--machine.device", options.device)
     data = ("--data.source", options.photos) if group.photographs else ()
     shown_data = ("--data.source", "PHOTOS") if data else ()
     images = (200, 200) if options.quick else (2000, 1000)
-    ledger = Ledger(options.runs / group.name / "measured.json", images)
+    ledger = Ledger(options.runs / group.name / "measured.json", images, options.device)
     done: list[dict[str, Any]] = []
-    for trial in trials(group):
-        if trial.seed not in (options.seeds or [trial.seed]) or trial.arm.name not in (
-            options.arms or [trial.arm.name]
-        ):
-            continue
+    wanted = [
+        trial
+        for trial in trials(group)
+        if trial.seed in (options.seeds or [trial.seed]) and trial.arm.name in (options.arms or [trial.arm.name])
+    ]
+    if options.jobs > 1 and not options.measure_only:
+        trained_abreast(wanted, options.runs, (*set_up, *data), options.jobs)
+    for trial in wanted:
         if options.measure_only and not finished(trial, options.runs):
             continue
         if not options.measure_only and not trained(trial, options.runs, (*set_up, *data)):
@@ -81,8 +93,8 @@ def studied(group: Group, options: argparse.Namespace) -> dict[str, Any]:
 class Ledger:
     """What has been measured so far, in a file, and the images it is measured on, read when they are first needed."""
 
-    def __init__(self, path: Path, counts: tuple[int, int]) -> None:
-        self.path, self.counts, self.images = path, counts, None
+    def __init__(self, path: Path, counts: tuple[int, int], device: str = "cpu") -> None:
+        self.path, self.counts, self.device, self.images = path, counts, device, None
         self.kept: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
 
     @property
@@ -98,7 +110,7 @@ class Ledger:
             if self.images is None:
                 self.images = Images.of(read_config(run), *self.counts)
                 self.kept["figures"] = self.images.figures()
-            self.kept[key] = look(run, step, self.images)
+            self.kept[key] = look(run, step, self.images, self.device)
             self.path.write_text(json.dumps(self.kept, indent=1) + "\n")
         return self.kept[key]
 

@@ -20,7 +20,7 @@ from dino_core.evaluation.emergence import centred_box, overlaps, together
 from dino_core.evaluation.images import LabelledImages, read_images
 from dino_core.evaluation.knn import knn
 from dino_core.evaluation.segmentation import confusion, iou_of, patch_ceiling, patch_classes
-from dino_core.model import load_backbone
+from dino_core.model import Tokens, load_backbone
 from dino_core.probes import tokens_of
 from dino_core.rundir.read import merge_segments, read_config, read_table
 from dino_core.rundir.schema import CHECKPOINTS, EVENTS, METRICS, step_name
@@ -63,17 +63,19 @@ class Images:
         return found
 
 
-def look(run: Path, step: int, images: Images) -> dict[str, dict[str, float]]:
+def look(run: Path, step: int, images: Images, on: str = "cpu") -> dict[str, dict[str, float]]:
     """`knn`, `attention` (Jaccard of the best head), `together` (of the mean of all heads), `pca` (IoU of the first component),
     `parts` (mIoU of a linear probe on patches; of object and background where no parts are known), each with `value` and
     half its 95 % interval `chance`.
 
     The intervals are those of other test images (bootstrap); of other seeds they know nothing."""
     config = read_config(run)
-    backbone = load_backbone(str(run / CHECKPOINTS / step_name(step)))
-    mean, std, device = config.crops.mean, config.crops.std, torch.device("cpu")
+    backbone = load_backbone(str(run / CHECKPOINTS / step_name(step)), device=on)
+    mean, std, device = config.crops.mean, config.crops.std, torch.device(on)
     known, _ = tokens_of(backbone, images.train.images, mean, std, device, attend=False)
     seen, attention = tokens_of(backbone, images.test.images, mean, std, device)
+    known, seen = (on_cpu(tokens) for tokens in (known, seen))
+    attention = None if attention is None else attention.cpu()
     right = knn(known.cls, images.train.labels, seen.cls, k=NEIGHBOURS) == images.test.labels
     found = {"knn": resampled(right.float())}
     train, test = images.train.first(DENSE), images.test.first(DENSE)
@@ -93,6 +95,10 @@ def look(run: Path, step: int, images: Images) -> dict[str, dict[str, float]]:
         found["parts"] = resampled(counts, lambda some: iou_of(some.sum(0)))
         found["parts"]["ceiling"] = patch_ceiling(wanted, seen.grid)
     return found
+
+
+def on_cpu(tokens: Tokens) -> Tokens:
+    return Tokens(*(part.cpu() for part in tokens[:3]), tokens.grid)
 
 
 def resampled(
