@@ -16,7 +16,7 @@ import { RAMP_CSS } from "./maps.js";
 import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sidesFor } from "./sight.js";
 import { headsPanel } from "./headspanel.js";
 import { slider } from "./slider.js";
-import { strip } from "./tiles.js";
+import { afterwards, strip } from "./tiles.js";
 
 const SORTS = { layer: "by layer", entropy: "by entropy, narrow first", distance: "by distance, near first", jaccard: "by overlap with the object", change: "by change since the first checkpoint" };
 
@@ -36,7 +36,8 @@ export function mount(element, host) {
   const load = latest(fetchAll);
   host.on([...LOOKED_AT, "image", "layer"], load);
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
-  host.on(["patch", "asks", "mass", "heads", "sort", "opacity", "head"], paint);
+  host.on(["asks", "mass", "heads", "sort", "opacity", "head"], paint);
+  host.on("patch", point);
   offerAsks();
   host.on("sort", () => { if (host.get("sort") === "change" && !sides.every((side) => side.shown()?.before)) load(); });
   load();
@@ -83,10 +84,22 @@ export function mount(element, host) {
     if (asks.selectedIndex < 0) asks.value = "cls";
   }
 
-  let queued = false;
+  let queued = false, whole = false;
+  const rest = afterwards(() => sides.forEach((side) => side.rest()));
   function paint() {
+    whole = true;
+    point();
+  }
+
+  /** What the token that asks changes: the maps first, words a frame later. */
+  function point() {
     if (queued) return;
     queued = true;
-    requestAnimationFrame(() => { queued = false; sort.value = host.get("sort"); sides.forEach((side) => side.paint()); });
+    requestAnimationFrame(() => {
+      sort.value = host.get("sort");
+      sides.forEach((side) => side.paint());
+      if (whole) sides.forEach((side) => side.rest()); else rest();
+      queued = whole = false;
+    });
   }
 }

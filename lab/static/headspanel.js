@@ -15,6 +15,7 @@ export function headsPanel(host, name, view) {
   const sheetOf = sheet({ label: "Heads: rows are layers", choose });
   const stage = h("div", { class: "pair" },
     figure("image", "arrow keys move the patch that asks", drawImage), figure("heads", "the chosen heads", drawChosen), figure("rollout", "attention through all layers", drawRolled));
+  const large = [...stage.querySelectorAll("canvas")];
   const content = h("div", { hidden: true }, stage, numbers, sheetOf);
   const element = h("section", { class: "side", "aria-label": "Heads of one network" }, title, status, content, words);
   let shown = null, maps = [], order = [], measured = [];
@@ -90,8 +91,14 @@ export function headsPanel(host, name, view) {
     sheetOf.at(Math.max(0, order.indexOf(wanted[0])));
     sheetOf.cells(order.map((i) => ({ text: label(i, sort), title: named(i), chosen: wanted.includes(i) })), shown.said.heads);
     sheetOf.draw((at) => scaled(maps[order[at]]), shown.grid);
-    captions(asked, wanted);
-    element.querySelectorAll(".pair canvas").forEach((canvas) => canvas.paint());
+    large.slice(0, 2).forEach((canvas) => canvas.paint());
+  }
+
+  /** Words, and rollout, in which the token that asks is only marked. */
+  function rest() {
+    if (!shown) return;
+    captions(asker(), chosen());
+    large[2].paint();
   }
 
   const scaled = (map) => map && { values: map, low: 0, high: SCALE / shown.grid[0] / shown.grid[1] };
@@ -195,5 +202,5 @@ export function headsPanel(host, name, view) {
     drawOutline(context, size, mask, shown.grid, { width: 1.8 });
   }
 
-  return { element, name, show, fail, paint, say: (text) => { status.textContent = text; }, shown: () => shown };
+  return { element, name, show, fail, paint, rest, say: (text) => { status.textContent = text; }, shown: () => shown };
 }

@@ -1,17 +1,17 @@
 // The mathematics of the pictures: pure functions on flat arrays.  Each has a twin in lab/analysis; a test holds them together.
 
 /** Cosine similarity of every patch of every image to one of them (lab.analysis.similarity.to_patch).
-    `patches` (I N D) int8 with `scale` (I N), rows of length one → Float32Array (I N). */
-export function similarity(patches, scale, [images, count, width], image, patch) {
+    `patches` (I N D) int8 with `scale` (I N), rows of length one → Float32Array (I N), with `only` of that image (N). */
+export function similarity(patches, scale, [images, count, width], image, patch, only = null) {
   const from = (image * count + patch) * width;
   const query = Float32Array.from(patches.subarray(from, from + width));
   const factor = scale[image * count + patch];
-  const result = new Float32Array(images * count);
-  for (let row = 0; row < result.length; row++) {
-    const start = row * width;
+  const first = only === null ? 0 : only * count, result = new Float32Array(only === null ? images * count : count);
+  for (let n = 0; n < result.length; n++) {
+    const start = (first + n) * width;
     let sum = 0;
     for (let d = 0; d < width; d++) sum += patches[start + d] * query[d];
-    result[row] = sum * scale[row] * factor;
+    result[n] = sum * scale[first + n] * factor;
   }
   return result;
 }

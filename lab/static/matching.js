@@ -110,7 +110,7 @@ function panel(host, name) {
     if (!shown) return;
     const [image, other] = both(), patch = host.get("patch"), images = shown.probe.images.shape[0];
     const key = patch === null || patch >= shown.count ? "" : `${shown.version} ${image} ${patch}`;
-    if (key !== mapsOf) { mapsOf = key; maps = key ? similarity(shown.patches.data, shown.scale.data, shown.patches.shape, image, patch) : null; }
+    if (key !== mapsOf) { mapsOf = key; maps = key ? alikeTo(image, patch) : null; }
     if (small.dataset.key !== String(images)) {
       forget(small);
       refill(small, String(images), () => Array.from({ length: images }, (_, i) => h("button", { type: "button", class: "tile-button", title: `image ${i + 1}`, "aria-label": `image ${i + 1} beside this one`, onclick: (event) => host.set(event.shiftKey ? { image: i, patch: null, pinned: false } : { partner: i }) },
@@ -122,6 +122,15 @@ function panel(host, name) {
     two.forEach((canvas) => canvas.paint());
     if (painted.of !== mapsOf || painted.probe !== shown.probe) paintSmall();
     painted = { of: mapsOf, probe: shown.probe };
+  }
+
+  /** image → how much alike its patches are to one, each found when it is first drawn: the two that are large before the others. */
+  function alikeTo(image, patch) {
+    const found = new Map(), { patches, scale } = shown;
+    return (i) => {
+      if (!found.has(i)) found.set(i, similarity(patches.data, scale.data, patches.shape, image, patch, i));
+      return found.get(i);
+    };
   }
 
   function match(image, other) {
@@ -154,11 +163,11 @@ function panel(host, name) {
     numbers.setAttribute("role", host.get("pinned") ? "status" : "note");
   }
 
-  const alike = (image) => maps.subarray(image * shown.count, (image + 1) * shown.count).reduce((sum, value) => sum + (value > 0.6), 0) - 1;
+  const alike = (image) => maps(image).reduce((sum, value) => sum + (value > 0.6), 0) - 1;
 
   function draw(context, size, i) {
     drawPicture(context, size, picture(shown.probe.images, i, Boolean(maps)));
-    if (maps) drawPatches(context, size, shown.grid, ramp(maps.subarray(i * shown.count, (i + 1) * shown.count), -0.2, 1, "cividis", 0.85));
+    if (maps) drawPatches(context, size, shown.grid, ramp(maps(i), -0.2, 1, "cividis", 0.85));
     if (host.get("patch") === null || i !== both()[0]) return;
     const mask = new Uint8Array(shown.count);
     mask[host.get("patch")] = 1;

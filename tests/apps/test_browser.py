@@ -579,6 +579,7 @@ def test_the_browsers_mathematics_is_pythons(watched: Watched) -> None:
             const masks = maps.map((map) => js.massMask(map, 0.6));
             return {
                 similar: [...js.similarity(Int8Array.from(patches), Float32Array.from(scale), shape, 1, 5)],
+                alone: [...js.similarity(Int8Array.from(patches), Float32Array.from(scale), shape, 1, 5, 2)],
                 masks: masks.map((mask) => [...mask]),
                 entropy: maps.map(js.entropy),
                 jaccard: masks.map((mask, i) => js.jaccard(mask, Uint8Array.from(target[i]))),
@@ -588,6 +589,7 @@ def test_the_browsers_mathematics_is_pythons(watched: Watched) -> None:
         given,
     )
     assert np.array(found["similar"]).reshape(3, 16) == pytest.approx(similarity.to_patch(patches, 5, 1), abs=0.01)
+    assert found["alone"] == found["similar"][32:]
     masks = attention.mass_mask(maps, 0.6)
     assert (np.array(found["masks"], bool) == masks).all()
     assert found["entropy"] == pytest.approx(attention.head_entropy(maps))

@@ -237,15 +237,17 @@ RECORDED = """async () => {
     const recorder = new MediaRecorder(canvas.captureStream(25), { mimeType: "video/webm" }), pieces = [];
     recorder.ondataavailable = ({ data }) => pieces.push(data);
     const began = performance.now(), stopped = new Promise((done) => { recorder.onstop = done; });
-    const paint = setInterval(() => {
+    const paint = () => {
         const share = Math.min(1, (performance.now() - began) / 1500);
         pen.fillStyle = `rgb(${80 + 150 * share}, 200, 40)`;
         pen.fillRect(0, 0, 160, 120);
         if (share === 1 && recorder.state === "recording") recorder.stop();
-    }, 20);
+    };
+    paint(); // or a slow machine films an empty canvas first
     recorder.start();
+    const painting = setInterval(paint, 20);
     await stopped;
-    clearInterval(paint);
+    clearInterval(painting);
     const { body, sizes, video } = await prepared([new File(pieces, "film.webm", { type: "video/webm" })]);
     const found = [];
     let at = 0;
