@@ -147,8 +147,17 @@ class Run:
 
     def probe(self, step: int | None = None) -> Probe:
         """What the networks said at a step; by default the last one that was probed."""
-        step = self._choose(step, self.probes, "probe")
-        return Probe(self.path / PROBES / step_name(step) / "tensors.safetensors")
+        if step is None or not self._probed(step):
+            step = self._choose(step, self.probes, "probe")
+        return Probe(self._probe_file(step))
+
+    def _probe_file(self, step: int) -> Path:
+        return self.path / PROBES / step_name(step) / "tensors.safetensors"
+
+    def _probed(self, step: int) -> bool:
+        """Whether one probe is there.  Who asks for each of n would otherwise look at n² files."""
+        file = self._probe_file(step).resolve()
+        return step >= 0 and file.is_relative_to(self.path.resolve()) and file.is_file()
 
     @property
     def probe_images(self) -> ProbeImages:

@@ -16,6 +16,7 @@ import pytest
 
 import lab
 from dino_core.errors import RunError
+from dino_core.rundir import read
 from dino_core.rundir.read import merge_segments, read_table
 from lab import Run, follow, longfile
 from lab.follow import Follower, glance
@@ -108,6 +109,15 @@ def test_probes_are_read_by_name(copy: Path) -> None:
     assert shown.images.dtype == np.uint8
     assert shown.masks is not None
     assert shown.masks.shape == (images, 32, 32)
+
+
+def test_a_probe_is_found_without_looking_at_all_others(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[Path] = []
+    monkeypatch.setattr(read, "probes", lambda path: listed.append(path) or [500])
+    assert Run(copy).probe(200).step == 200
+    assert not listed
+    assert Run(copy).probe().step == 500
+    assert listed == [Run(copy).path]
 
 
 def test_what_is_missing_is_listed_with_what_there_is() -> None:
