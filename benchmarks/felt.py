@@ -51,9 +51,9 @@ def measure(quick: bool) -> dict[str, Any]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-")))
         runs = stack.enter_context(made(folder / "runs", scene))
         served = stack.enter_context(serving(folder / "runs", cache=folder / "cache"))
-        browser = stack.enter_context(chromium())
-        found = one_after_another(browser, served, runs, scene, quick)
-        found["memory"] = watching.watched(browser, folder, quick)
+        with chromium() as browser:
+            found = one_after_another(browser, served, runs, scene, quick)
+        found["memory"] = watching.watched(folder, quick)
     return {"scene": {"lines": scene.lines, "runs": scene.runs}, **found, "goals": goals(found)}
 
 
@@ -302,6 +302,6 @@ def rows(result: dict[str, Any]) -> list[list[str]]:
         table.append([f"class: {kind}, s", *(f"{numbers[key]:.3g}" for key in ("median", "p95", "most"))])
     long, memory = result["long"], result["memory"]
     table += [[f"long run: {name}, s", f"{seconds:.3g}", "", ""] for name, seconds in long.items()]
-    for name, unit in (("tab", "MiB"), ("server", "MiB"), ("nodes", "number")):
+    for name, unit in (("tab", "MiB"), ("process", "MiB"), ("server", "MiB"), ("nodes", "number")):
         table.append([f"memory: {name} per 1000 updates, {unit}", f"{memory[name]['per_1000']:.3g}", "", ""])
     return table
