@@ -43,6 +43,14 @@ def find(run: str | Path | Run | None = None) -> Run:
     )
 
 
+def leads_to(name: str, path: Path) -> bool:
+    """Whether a name alone finds the run in a folder."""
+    try:
+        return find(name).path.resolve() == path.resolve()
+    except RunError:
+        return False
+
+
 def laid_over(overlay: Overlay) -> list[Run]:
     """The runs that are laid over another: none, one, or several; `RunError` for more than stand on one axis."""
     given = [overlay] if isinstance(overlay, str | Path | Run) else list(overlay or ())

@@ -318,8 +318,7 @@ def _of_probe(network: Source) -> dict[str, Any]:
 def _stored_heads(network: Source, images: Shown, image: int, size: int) -> tuple[Answer, dict[str, Any]]:
     assert network.probe is not None
     if not _stored(network, images, size):
-        what = "student" if network.network == "student" else f"network of step {network.probe.step}"
-        raise RunError(f"the run keeps its {what} only at its probes: choose the probe images at their own size.")
+        raise RunError(_not_kept(network, images, size))
     name = f"{network.network}.attention"
     maps = network.probe.read(name)  # RunError where the network has none
     if not 0 <= image < len(maps):
@@ -328,11 +327,31 @@ def _stored_heads(network: Source, images: Shown, image: int, size: int) -> tupl
     return {"maps": maps[image].astype(np.float32)}, {**about, "stored": True}
 
 
+def _not_kept(network: Source, images: Shown, size: int) -> str:
+    """Why a network of which a step kept nothing but answers can't be looked through, and what can."""
+    assert network.run is not None
+    assert network.probe is not None
+    which, step = network.network, network.probe.step
+    whole = [at for at in network.run.checkpoints if which == "teacher" or _state(network.run, at)]
+    kept = f" The {which} was kept at {_few(whole)}." if whole else ""
+    if _stored(network, images, size):
+        return f"step {step} kept answers to its probe images alone, and this needs the network itself.{kept}"
+    return (
+        f"the run keeps its {which} of step {step} only at its probes: choose the probe images at their own size.{kept}"
+    )
+
+
+def _few(steps: Sequence[int]) -> str:
+    """Some of many steps in words, first and last among them."""
+    if len(steps) < 8:
+        return f"step{'s' * (len(steps) > 1)} {', '.join(map(str, steps))}"
+    return f"steps {', '.join(map(str, steps[:3]))} … {', '.join(map(str, steps[-2:]))}"
+
+
 def _computed(house: House, network: Source, images: Shown, want: str, **asked: Any) -> tuple[Answer, dict[str, Any]]:
     """From what is kept, or from the worker; answers to the same question at the same time are computed once."""
     if not network.where:
-        what = "student" if network.network == "student" else "network between its checkpoints"
-        raise RunError(f"the run keeps its {what} only at its probes: choose the probe images at their own size.")
+        raise RunError(_not_kept(network, images, asked.get("size", 0)))
     seen = images.read()
     pixels = seen.images[[asked["image"]]] if "image" in asked else seen.images
     name = ("sight-2", want, network.identity(), _digest(pixels), *sorted(asked.items()))

@@ -13,8 +13,8 @@
 
 import { card, h, number } from "./dom.js";
 import { RAMP_CSS } from "./maps.js";
-import { LOOKED_AT, imagesOf, keepSight, latest, nameOf, sourceOf } from "./sight.js";
-import { drawPatches, patchAt, ramp, tile } from "./tiles.js";
+import { LOOKED_AT, imagesOf, keepSight, latest, nameOf, sourceOf, weighed } from "./sight.js";
+import { drawOutline, drawPatches, patchAt, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
   keepSight(host);
@@ -37,24 +37,28 @@ export function mount(element, host) {
   }
 
   async function overDepth() {
-    const one = sourceOf(host), against = host.get("against") || null, two = against ? sourceOf(host, against) : one;
+    const name = host.get("source"), against = host.get("against") || name, [one, two] = [name, against].map((each) => weighed(host, sourceOf(host, each)));
     if (!one || !two || !imagesOf(host)) { depth.say("The first pictures come with the first checkpoint."); return; }
     if (!depth.shown()) depth.say("A worker looks through the layers …");
     try {
       const size = host.get("size");
       const found = await host.ask(`compare/layers?source=${encodeURIComponent(one)}&against=${encodeURIComponent(two)}&images=${encodeURIComponent(imagesOf(host))}${size ? `&size=${size}` : ""}`);
-      depth.draw(found, "Layers", nameOf(host), nameOf(host, against ?? host.get("source")));
+      const [rows, columns] = [[name, one], [against, two]].map(([each, source]) => nameOf(host, each, source.split(":")[2]));
+      const kept = [name, against].some((each, i) => [one, two][i] !== sourceOf(host, each)) ? "A step that kept its answers alone has no layers to compare: the nearest that kept its weights is shown." : "";
+      depth.draw(found, "Layers", rows, columns, kept);
     } catch (error) { depth.say(error.message); }
   }
 }
 
 function panel(rowWord, columnWord) {
-  const title = h("h3"), words = h("p", { class: "hint", role: "status" }), left = h("span", { class: "axis-left" }), below = h("span", { class: "axis-below" });
+  const title = h("h3"), words = h("p", { class: "hint", role: "status" }), note = h("p", { class: "hint" }), left = h("span", { class: "axis-left" }), below = h("span", { class: "axis-below" });
   let found = null, at = null;
   const canvas = tile((context, size) => {
     if (!found) return;
     const grid = [found.rows.length, found.columns.length];
-    drawPatches(context, size, grid, ramp(found.matrix.flat().map((value) => value ?? 0), 0, 1, "cividis"));
+    const values = found.matrix.flat(), colours = ramp(values, 0, 1, "cividis");
+    drawPatches(context, size, grid, (n) => (values[n] === null ? [0, 0, 0, 0] : colours(n)));
+    if (at !== null) drawOutline(context, size, Uint8Array.from(values, (_, n) => Number(n === at)), grid, { width: 1 });
   }, { class: "matrix", tabindex: 0, "data-matrix": rowWord });
   canvas.addEventListener("pointermove", (event) => tell(found && patchAt(event, [found.rows.length, found.columns.length])));
   canvas.addEventListener("keydown", (event) => {
@@ -65,11 +69,13 @@ function panel(rowWord, columnWord) {
     const wide = found.columns.length, row = Math.floor((at ?? 0) / wide) + by[0], column = ((at ?? 0) % wide) + by[1];
     if (row >= 0 && column >= 0 && row < found.rows.length && column < wide) tell(row * wide + column);
   });
-  const element = h("section", { class: "side" }, title, h("div", { class: "matrix-frame" }, left, canvas, below), words);
+  const element = h("section", { class: "side" }, title, h("div", { class: "matrix-frame" }, left, canvas, below), words, note);
 
+  /** Say what a cell holds, and mark it. */
   function tell(index) {
     if (index === null || index === undefined || !found) return;
     at = index;
+    canvas.paint();
     const row = Math.floor(index / found.columns.length), column = index % found.columns.length, value = found.matrix[row][column];
     words.textContent = `${rowWord} ${found.rows[row]} with ${columnWord} ${found.columns[column]}: CKA ${value === null ? "undefined, one of them says the same of everything" : number(value)}`;
   }
@@ -82,15 +88,15 @@ function panel(rowWord, columnWord) {
 
   return {
     element, table, shown: () => found !== null,
-    say(text) { found = null; canvas.hidden = true; title.textContent = ""; left.textContent = below.textContent = ""; words.textContent = text; },
-    draw(next, heading, vertical, horizontal) {
+    say(text) { found = null; canvas.hidden = true; title.textContent = ""; left.textContent = below.textContent = ""; words.textContent = text; note.textContent = ""; },
+    draw(next, heading, vertical, horizontal, kept = "") {
       found = next;
+      note.textContent = kept;
       canvas.hidden = false;
       title.textContent = `${heading}, over ${number(next.count)} places`;
       left.textContent = `${vertical}: ${next.rows[0]} (top) to ${next.rows.at(-1)}`;
       below.textContent = `${horizontal}: ${next.columns[0]} (left) to ${next.columns.at(-1)}`;
       canvas.setAttribute("aria-label", `${heading}: matrix of ${next.rows.length} by ${next.columns.length}; first with last ${number(next.matrix[0].at(-1))}; arrow keys read it`);
-      canvas.paint();
       if (at === null || at >= next.rows.length * next.columns.length) at = next.columns.length - 1;
       tell(at);
     },

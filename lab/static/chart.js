@@ -61,6 +61,7 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
   host.on(["data", "theme", "overlay", "beside", "picked", "run", "xrange", "xaxis", "notes"], mark);
   host.on("stop", () => made.forEach((one) => one.placeClock()));
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; if (visible) mark(); dirty ||= visible; draw(); }, { rootMargin: "250px" }).observe(frame);
+  frame.addEventListener("whole", () => { visible = true; draw(); }); // about to be saved, also what was not scrolled to
   return { redraw: mark };
 }
 

@@ -11,21 +11,29 @@
 */
 // One image through several networks, side by side, with one pointer (lab/views/compare.py, lab/sight.py).
 
-import { arrange, card, h, percent, toggle } from "./dom.js";
+import { arrange, card, h, number, percent, toggle } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { LOOKED_AT, imagesOf, keepSight, nameOf, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
-import { drawOutline, drawPatches, drawPicture, patchAt, picture, ramp, strip, tile } from "./tiles.js";
+import { afterwards, drawOutline, drawPatches, drawPicture, patchAt, picture, ramp, strip, tile } from "./tiles.js";
+
+const MOST = 6; // even shares of the attention that are drawn brightest
+const LIKE = 0.6; // cosine from which a patch counts as like another
+const scale = (from, table, to) => h("span", { class: "scale" }, from, h("i", { style: `background:${RAMP_CSS[table]}` }), to);
 
 export function mount(element, host) {
   keepSight(host);
   let own = false, offered = [], columns = [], spot = null, shown = null, asked = 0;
-  const body = card(element, { ...host.about, controls: [toggle("each its own scale", false, (on) => { own = on; paint(); }, "Cosine from the 2nd to the 98th percentile of each column, instead of −0.2 to 1 in all")] });
+  const body = card(element, { ...host.about, controls: [toggle("each its own scale", false, (on) => { own = on; scaled(); paint(); }, "Cosine from the 2nd to the 98th percentile of each column, instead of −0.2 to 1 in all")], data: table });
   const images = strip(host, "Images"), status = h("p", { class: "hint", role: "status" }), place = h("div", { class: "networks" });
-  body.append(images, h("div", { class: "controls under" }, h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), status, place);
+  const likes = h("span"), spoken = h("p", { class: "sr-only", role: "status" });
+  scaled();
+  body.append(images, h("div", { class: "controls under" }, scale("attention: none", "magma", `${MOST} × an even share`), likes), status, spoken, place);
   host.on([...LOOKED_AT, "image", "runs"], load);
   host.on("data", () => { if (!shown) load(); });
   host.on("patch", () => { if (host.get("patch") === null) move(null); });
   host.ask("sight").then(({ models }) => { offered = models.length ? models.map((name) => `model:${name}`) : ["first"]; load(); }, (error) => { status.textContent = error.message; });
+
+  function scaled() { likes.replaceChildren(own ? scale("cosine: each column's least", "cividis", "most") : scale("cosine −0.2", "cividis", "1")); }
 
   const chosen = () => Math.min(host.get("image"), shown.images.shape[0] - 1);
 
@@ -37,7 +45,13 @@ export function mount(element, host) {
       if (now !== asked) return;
       shown = { ...probe.tensors, key: imagesOf(host) };
       status.textContent = "";
-    } catch (error) { status.textContent = error.message; return; }
+      images.hidden = place.hidden = false;
+    } catch (error) {
+      if (now !== asked) return;
+      status.textContent = error.message;
+      images.hidden = place.hidden = true; // what stood there was of other images
+      return;
+    }
     images.fill(shown.images, shown.labels, host.get("images") ? null : host.run()?.head.classes);
     const names = [...new Set([...sourcesOf(host), ...(host.overlay() ? ["overlay"] : []), ...offered])].filter((name) => sourceOf(host, name));
     columns = names.map((name) => columns.find((column) => column.name === name) ?? made(name));
@@ -56,7 +70,8 @@ export function mount(element, host) {
       if (now !== asked) return;
       const { said, tensors } = features;
       column.data = { features: tensors, said, scores: scores.tensors.scores.data, attention: heads ? lastOf(heads, said) : null };
-      column.words.textContent = `${said.rows} × ${said.columns} patches, ${tensors.patches.shape[2]} features; ${percent(scores.said.explained.reduce((a, b) => a + b, 0), 0)} of the variance in three components${heads ? "" : "; no attention to show"}`;
+      const strongest = column.data.attention && Math.max(...column.data.attention);
+      column.words.textContent = `${said.rows} × ${said.columns} patches, ${tensors.patches.shape[2]} features; ${percent(scores.said.explained.reduce((a, b) => a + b, 0), 0)} of the variance in three components; ${heads ? `most attention on one patch ${percent(strongest)}, ${number(strongest * said.rows * said.columns, 2)} × an even share` : "no attention to show"}`;
     } catch (error) {
       if (now !== asked) return;
       column.data = null;
@@ -75,14 +90,14 @@ export function mount(element, host) {
   }
 
   function made(name) {
-    const title = h("h3"), words = h("p", { class: "hint" });
-    const column = { name, title, words, data: null };
+    const title = h("h3"), words = h("p", { class: "hint" }), found = h("small", {}, "like the patch");
+    const column = { name, title, words, found, data: null };
     const one = (kind, label, paintTile) => {
       const canvas = tile((context, size) => { if (shown && column.data) paintTile(context, size, column.data, [column.data.said.rows, column.data.said.columns]); }, { "aria-label": label, "data-kind": kind, tabindex: kind === "similar" ? 0 : null });
       canvas.addEventListener("pointermove", (event) => { if (column.data) over(event, column); });
       canvas.addEventListener("pointerleave", () => move(null));
       canvas.addEventListener("keydown", (event) => keys(event, column));
-      return h("figure", {}, canvas, h("figcaption", {}, h("small", {}, label)));
+      return h("figure", {}, canvas, h("figcaption", {}, kind === "similar" ? found : h("small", {}, label)));
     };
     const tiles = [one("attention", "attention", attention), one("components", "components", components), one("similar", "like the patch", similar)];
     column.element = h("section", { class: "network", "data-network": name ?? "" }, title, h("div", { class: "network-tiles" }, tiles), words);
@@ -91,7 +106,7 @@ export function mount(element, host) {
 
     function attention(context, size, data, grid) {
       drawPicture(context, size, picture(shown.images, chosen(), true));
-      if (data.attention) drawPatches(context, size, grid, ramp(data.attention, 0, 6 / data.attention.length, "magma", 0.85));
+      if (data.attention) drawPatches(context, size, grid, ramp(data.attention, 0, MOST / data.attention.length, "magma", 0.85));
       outline(context, size, grid);
     }
     function components(context, size, data, grid) {
@@ -107,6 +122,29 @@ export function mount(element, host) {
       }
       outline(context, size, grid);
     }
+  }
+
+  /** What share of the other patches is like the one that is pointed at, in each network: below its map, and for who can't see it. */
+  function count() {
+    const shares = columns.map((column) => {
+      if (!spot || !column.data) { column.found.textContent = "like the patch"; return null; }
+      const map = likeness(column.data, [column.data.said.rows, column.data.said.columns]);
+      const share = (map.filter((cosine) => cosine > LIKE).length - 1) / Math.max(map.length - 1, 1);
+      column.found.textContent = `alike (> ${LIKE}): ${percent(share, 0)}`;
+      return `${column.title.textContent} ${percent(share, 0)}`;
+    }).filter(Boolean);
+    spoken.textContent = shares.length ? `Patches whose cosine to this one is above ${LIKE}: ${shares.join(", ")}.` : "";
+  }
+
+  /** A row a patch of every network. */
+  function table() {
+    const rows = { network: [], row: [], column: [], attention_share: [], component_1: [], component_2: [], component_3: [], cosine_to_patch: [] };
+    for (const { title, data } of columns.filter((column) => column.data)) {
+      const grid = [data.said.rows, data.said.columns], map = spot ? likeness(data, grid) : null;
+      for (let n = 0; n < grid[0] * grid[1]; n++)
+        [title.textContent, Math.floor(n / grid[1]) + 1, (n % grid[1]) + 1, data.attention?.[n] ?? "", ...data.scores.slice(3 * n, 3 * n + 3), map?.[n] ?? ""].forEach((value, i) => Object.values(rows)[i].push(value));
+    }
+    return { patches: rows };
   }
 
   const patchOf = ([rows, columns]) => Math.min(Math.floor(spot[1] * rows), rows - 1) * columns + Math.min(Math.floor(spot[0] * columns), columns - 1);
@@ -137,6 +175,7 @@ export function mount(element, host) {
     move([inside(at[0] + by[0] / data.said.columns), inside(at[1] + by[1] / data.said.rows)]);
   }
 
+  const told = afterwards(count);
   let queued = false;
   function move(to) {
     if (JSON.stringify(to) === JSON.stringify(spot)) return;
@@ -148,6 +187,6 @@ export function mount(element, host) {
   function paint() {
     if (queued) return;
     queued = true;
-    requestAnimationFrame(() => { queued = false; columns.forEach((column) => column.paint()); });
+    requestAnimationFrame(() => { queued = false; columns.forEach((column) => column.paint()); told(); });
   }
 }

@@ -8,27 +8,28 @@ const AGAIN = 500; // milliseconds between questions after something that is bei
 const KEPT = 48; // answers kept for scrubbing
 
 /** Ask until it is there.  `ask(path, current, tell)` → { tensors, said } or JSON, null once `current()` is false;
-    `tell(sentence, share, left)` hears how far it is, and how many seconds are left once that can be told. */
+    `tell(sentence, share, left)` hears how far it is, and how many seconds are left once that can be told; not `noted` is what is not drawn yet. */
 export function patient(host) {
   const answers = new Map(), open = new Map();
   /** Several who ask the same at the same time ask once. */
-  function once(path) {
-    if (!open.has(path)) open.set(path, host.ask(path).finally(() => open.delete(path)));
+  function once(path, noted) {
+    if (!open.has(path)) open.set(path, (noted ? host.ask(path) : host.unnoted(path)).finally(() => open.delete(path)));
     return open.get(path);
   }
   /** The checkpoint of a step comes a little after its pictures; what was answered before is another answer. */
   const whole = (path) => `${path} ${host.run()?.head.checkpoints.findLast((step) => step <= Number(/crowd\/(\d+)\//.exec(path)?.[1]))}`;
-  return async function ask(path, current, tell) {
+  return async function ask(path, current, tell, noted = true) {
     const name = whole(path);
     if (answers.has(name)) {
       const known = answers.get(name);
       answers.delete(name);
       answers.set(name, known);
+      if (noted) host.uses(path, known);
       return known;
     }
     let begun = null;
     for (;;) {
-      const answer = await once(path);
+      const answer = await once(path, noted);
       if (!answer?.waiting) {
         answers.set(name, answer);
         if (answers.size > KEPT) answers.delete(answers.keys().next().value);
@@ -130,10 +131,20 @@ export function patience(again) {
 export const GROUPS = [[0, 114, 178], [230, 159, 0], [0, 158, 115], [204, 121, 167], [213, 94, 0], [86, 180, 233], [240, 228, 66], [120, 94, 240], [150, 75, 0], [120, 130, 140]];
 export const OTHER = [134, 140, 150];
 
-/** Colours (P 3) by group number; -1 is grey. */
+/** The colour of a group; -1 is grey.  Those beyond the colours there are have darker ones, then lighter ones. */
+export function colourOf(group) {
+  if (group < 0) return OTHER;
+  const [to, share] = [[0, 0], [0, 0.42], [255, 0.5]][Math.floor(group / GROUPS.length) % 3];
+  return GROUPS[group % GROUPS.length].map((value) => Math.round(value + share * (to - value)));
+}
+
+/** Colours (P 3) by group number. */
 export function byGroup(groups) {
-  const rgb = new Uint8Array(3 * groups.length);
-  groups.forEach((group, p) => rgb.set(group < 0 ? OTHER : GROUPS[group % GROUPS.length], 3 * p));
+  const rgb = new Uint8Array(3 * groups.length), known = new Map();
+  groups.forEach((group, p) => {
+    if (!known.has(group)) known.set(group, colourOf(group));
+    rgb.set(known.get(group), 3 * p);
+  });
   return rgb;
 }
 

@@ -72,10 +72,10 @@ export function duration(seconds) {
 export const css = (name) => getComputedStyle(document.querySelector(".lab-view") ?? document.body).getPropertyValue(`--${name}`).trim();
 
 /** A view's frame: its title, what it shows, what to look at; controls to the right, content below.
-    `data()` → { name: { column: [values] } } are numbers to save that no chart of the view shows. */
-export function card(element, { title, shows, look, controls = [], tools = null, data = null }) {
+    `data()` → { name: { column: [values] } } are numbers to save that no chart of the view shows, `python()` code that makes what no run holds. */
+export function card(element, { title, shows, look, controls = [], tools = null, data = null, python = null }) {
   const id = `title-${Math.random().toString(36).slice(2, 8)}`;
-  const body = h("div", { class: "card-body" }), save = tools?.({ element, data });
+  const body = h("div", { class: "card-body" }), save = tools?.({ element, data, python });
   element.setAttribute("aria-labelledby", id);
   element.classList.add("card");
   element.append(

@@ -13,6 +13,7 @@
 
 import { arrange, card, choice, h, number, percent, toggle } from "./dom.js";
 import { howMany, patient } from "./crowd.js";
+import { labelName, values } from "./embeddingcolours.js";
 import { METHODS, side } from "./embeddingside.js";
 import { commonOf } from "./common.js";
 import { counterparts, turned } from "./points.js";
@@ -26,6 +27,7 @@ export function mount(element, host) {
     controls: [choice("Layout", METHODS, host.get("layout"), (layout) => host.set({ layout })),
       choice("Points", { cls: "images", patches: "patches" }, host.get("points"), (points) => host.set({ points, spot: -1 })),
       howMany(host)],
+    data: () => ({ points: table() }),
   });
   const all = (act) => sides.forEach(({ plot }) => act(plot));
   const lasso = toggle("lasso", false, (on) => all((plot) => { plot.state.lassoing = on; }), "Draw a line around points (or hold shift)");
@@ -61,6 +63,12 @@ export function mount(element, host) {
     sides.forEach((one) => { one.title.hidden = !both; });
     if (!both) { sides[1].leave(); common.textContent = ""; }
     shownSides().forEach((one) => one.load());
+  }
+
+  function table() {
+    const columns = ["network", "point", "x", "y", "image", "patch", "label", "prototype", "entropy_nats"], rows = columns.map(() => []);
+    for (const one of shownSides()) if (one.shown()) pointsOf(one.shown(), one.title.textContent, rows);
+    return Object.fromEntries(columns.map((name, i) => [name, rows[i]]));
   }
 
   // ---- what holds the two sides together
@@ -121,6 +129,12 @@ export function mount(element, host) {
     const every = vectors.every(Boolean) ? average(...vectors, () => chosen()) : null;
     common.textContent = one + (every ? `Over ${every.asked < every.points ? `${number(every.asked)} of ${number(every.points)}` : `all ${number(every.points)}`} points ${percent(every.share, 0)} of the ${every.count} nearest neighbours are common on average; chance gives ${percent(every.chance, 0)}.` : "");
   }
+}
+
+/** A row a point of each side: where it is drawn, and what it is of. */
+function pointsOf(shown, network, rows) {
+  const { image, place } = shown.layout.tensors, kinds = ["label", "prototype", "entropy"].map((kind) => values(shown, kind));
+  image.data.forEach((of, p) => [network, p + 1, shown.place.xy[2 * p], shown.place.xy[2 * p + 1], of + 1, place ? place.data[p] + 1 : "", labelName(shown, kinds[0][p]), kinds[1][p] < 0 ? "" : kinds[1][p], kinds[2][p]].forEach((value, i) => rows[i].push(value)));
 }
 
 const parts = ({ tensors: { image, place, grid } }) => ({ image: image.data, place: place?.data, grid: grid?.data });

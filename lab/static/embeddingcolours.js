@@ -1,7 +1,7 @@
 // What the colours of points mean: label, prototype, entropy, loss, neighbours.  `shown` is what one side of the embedding shows.
 
 import { h, number, refill } from "./dom.js";
-import { GROUPS, OTHER, byGroup, byValue, counted } from "./crowd.js";
+import { OTHER, byGroup, byValue, colourOf, counted } from "./crowd.js";
 import { RAMP_CSS } from "./maps.js";
 import { nearestRows } from "./points.js";
 
@@ -56,9 +56,10 @@ function agreements(shown) {
   return shown.agreement;
 }
 
-/** What the colours mean, into an element. */
-export function legend(element, shown, kind) {
+/** What the colours mean, into an element.  `only(groups)` is called with the group whose points alone are to be seen. */
+export function legend(element, shown, kind, only) {
   const swatch = (rgb) => h("i", { class: "dot", style: `--c:rgb(${rgb.join()})` });
+  const entry = (group, colour, words, n) => h("div", {}, h("dt", {}, h("button", { type: "button", title: "These points alone; once more: all", onclick: () => only(group) }, swatch(colour), words)), n === undefined ? null : h("dd", {}, String(n)));
   const ramp = (from, to) => [h("span", { class: "scale" }, from, h("i", { style: `background:${RAMP_CSS.cividis}` }), to)];
   refill(element, `${kind} ${shown.key} ${shown.named} ${Boolean(shown.loss)}`, () => {
     if (!shown.answers.tensors.top && (kind === "entropy" || kind === "prototype")) return [h("span", {}, `No ${kind} to colour by: ${shown.answers.said.why}.`)];
@@ -66,8 +67,7 @@ export function legend(element, shown, kind) {
     if (kind === "entropy") return ramp("entropy of the answer: 0", `ln K = ${number(Math.log(shown.answers.said.prototypes ?? 2))} nats`);
     if (kind === "loss") return shown.loss ? [...ramp(`own loss: ${number(bounds(shown)[0])}`, `${number(bounds(shown)[1])} nats`), h("span", {}, `step ${number(shown.loss.said.step)}${shown.loss.said.student ? "" : "; the teacher stands in for the student, which was not kept"}`)] : [h("span", {}, "each image's own loss is being computed …")];
     if (kind === "neighbours") return [...ramp("neighbours of the same label: none of 10", "all"), ...(countOf(shown) > 1500 ? [h("span", {}, "grey: not asked, of so many")] : [])];
-    if (kind === "prototype") return [...shown.named.map((group, i) => h("div", {}, h("dt", {}, swatch(GROUPS[i]), `prototype ${group}`))), h("div", {}, h("dt", {}, swatch(OTHER), "others"))];
-    return counted(values(shown, "label")).sort((a, b) => a[0] - b[0]).map(([label, n]) =>
-      h("div", {}, h("dt", {}, swatch(label < 0 ? OTHER : GROUPS[label % GROUPS.length]), labelName(shown, label)), h("dd", {}, String(n))));
+    if (kind === "prototype") return [...shown.named.map((group, i) => entry(group, colourOf(i), `prototype ${group}`)), h("div", {}, h("dt", {}, swatch(OTHER), "others"))];
+    return counted(values(shown, "label")).sort((a, b) => a[0] - b[0]).map(([label, n]) => entry(label, colourOf(label), labelName(shown, label), n));
   });
 }

@@ -89,7 +89,7 @@ export function side(host, key, { ask, search, towards, changed, ...to }) {
     const stops = host.stops(), at = stops.indexOf(host.stop());
     for (const stop of [stops[at + 1], stops[at - 1]]) {
       if (stop === undefined) continue;
-      for (const what of ["answers?count=0", `layout?count=0&anchor=${anchor.at}&tokens=${tokens}&method=pca`].map((end) => `run/${run}/crowd/${stop}/${end}`)) ask(what, () => false).catch(() => {});
+      for (const what of ["answers?count=0", `layout?count=0&anchor=${anchor.at}&tokens=${tokens}&method=pca`].map((end) => `run/${run}/crowd/${stop}/${end}`)) ask(what, () => false, null, false).catch(() => {});
     }
   }
 
@@ -101,7 +101,7 @@ export function side(host, key, { ask, search, towards, changed, ...to }) {
     plot.state.thumbnail = thumbnail;
     drawn(keep);
     title.textContent = networkName(host, host.get(key), next.answers.said.step ?? undefined);
-    legend(key_, next, host.get("colour"));
+    legend(key_, next, host.get("colour"), only);
     changed();
   }
 
@@ -138,7 +138,13 @@ export function side(host, key, { ask, search, towards, changed, ...to }) {
   function paint() {
     if (!shown) return;
     plot.recolour(colouring(shown, host.get("colour")));
-    legend(key_, shown, host.get("colour"));
+    legend(key_, shown, host.get("colour"), only);
+  }
+
+  /** The points of one label or prototype alone; of those that are alone already, all again. */
+  function only(group) {
+    const mask = Uint8Array.from(values(shown, host.get("colour")), (value) => Number(value === group));
+    plot.select(enclosed?.every((on, p) => on === mask[p]) ? null : mask);
   }
 
   // ---- beside the points
@@ -186,7 +192,7 @@ export function side(host, key, { ask, search, towards, changed, ...to }) {
     h("p", { class: "hint" }, describe(spot))];
 
   const group = (chosen) => [
-    h("h3", {}, `${chosen.length} points inside the line`, h("small", {}, ` ${percent(chosen.length / countOf(shown), 0)} of all`)),
+    h("h3", {}, `${number(chosen.length)} points chosen`, h("small", {}, ` ${percent(chosen.length / countOf(shown), 0)} of all`)),
     h("p", { class: "hint" }, counted(chosen.map((p) => labelOf(shown, p))).slice(0, 5).map(([label, n]) => `${labelName(shown, label)} ${n}`).join(", ")),
     h("div", { class: "shots" }, chosen.slice(0, GALLERY).map((p) => shot(p, nameOf(p)))),
     chosen.length > GALLERY ? h("p", { class: "hint" }, `${GALLERY} of them are shown.`) : null];

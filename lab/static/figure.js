@@ -17,6 +17,7 @@ export function mount(element, host) {
   let asked = 0, last = "", visible = false;
   host.on(["stop", "run", "data", "theme"], load);
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; load(); }, { rootMargin: "250px" }).observe(body);
+  body.addEventListener("whole", () => { visible = true; load(); }); // about to be saved
 
   function control(key, { kind, choices, default: value }) {
     const set = (next) => { chosen[key] = next; load(); };

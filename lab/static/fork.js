@@ -14,7 +14,7 @@
 import { card, h, number, offer, refill } from "./dom.js";
 
 export function mount(element, host) {
-  const body = card(element, host.about);
+  const body = card(element, { ...host.about, python: () => (command.textContent && !command.hidden ? `# the fork itself, in a shell:\n# ${command.textContent}` : "") });
   const at = h("select", { "aria-label": "Checkpoint to start from", onchange: () => { chosen = Number(at.value); load(); } });
   const phase = h("select", { "aria-label": "Phase to begin with", onchange: () => { load(); } });
   const search = h("input", { type: "search", placeholder: "search options", "aria-label": "Search options", oninput: filter });

@@ -150,7 +150,8 @@ export function headsPanel(host, name, view) {
     const { entropy: whole, distance: far } = shown.tensors, total = Math.log(shown.grid[0] * shown.grid[1]);
     const own = `Entropy ${number(mean("entropy"))} of ${number(total)} nats; ${patch === null ? "spread about its centre" : "mean distance"} ${number(mean("distance"))} patches; ${percent(1 - mean("sum"), 0)} of the attention goes to the class token${shown.said.registers ? " and registers" : ""}.`;
     const became = Number.isFinite(parts[0].change) ? ` ${percent(mean("change"), 0)} of the attention went elsewhere since the first checkpoint.` : "";
-    const high = unusual(wanted), long = high ? ` ${high.reduce((a, b) => a + b, 0)} patches of unusual length after this layer are outlined by dashes.` : "";
+    const high = unusual(wanted), many = high?.reduce((a, b) => a + b, 0);
+    const long = high ? ` ${many === 1 ? "1 patch of unusual length after this layer is" : `${many} patches of unusual length after this layer are`} outlined by dashes.` : "";
     if (!whole || wanted.length > 1) return own + became + long;
     return `${own}${became}${long} Over all patches as askers: entropy ${number(whole.data[wanted[0]])} nats, distance ${number(far.data[wanted[0]])} patches.`;
   }

@@ -22,16 +22,27 @@ const PRESETS = {
   "all is alike": { ...FRESH, teacher: [[1, 1, 1, 1], [1, 1, 1, 1]], student: [[1, 1, 1, 1], [1, 1, 1, 1], [1, 1, 1, 1]], centre: [1, 1, 1, 1] },
 };
 
+const OWN = "your numbers";
+
+/** The same with the library; every stage is on. */
+const code = ({ teacher, student, centre, tt, ts }) => `import torch
+from dino_core.objective.terms import cross_view
+
+teacher, centre = torch.tensor(${JSON.stringify(teacher)}), torch.tensor(${JSON.stringify(centre)})  # logits: views, prototypes
+student = torch.tensor(${JSON.stringify(student)}).float()
+targets = ((teacher - centre) / ${tt}).softmax(-1)  # centering, sharpening, softmax
+loss = cross_view(student[:, None], targets[:, None], temperature=float(${ts}))  # nats, every stage on`;
+
 export function mount(element, host) {
   host.keep({ mini: "" });
-  const body = card(element, host.about);
+  const body = card(element, { ...host.about, python: () => code(read()) });
   const made = stepper(host, { key: "ministage", onSwitch: draw });
   const field = (key, name) => {
     const input = h("input", { type: "number", step: 0.05, min: 0.01, "aria-label": name, onchange: () => { const v = Number(input.value); if (v > 0) write({ ...read(), [key]: v }); else draw(); } });
     return { key, label: h("label", { class: "labelled" }, `${name} `, input), input };
   };
   const temperatures = [field("tt", "teacher's temperature"), field("ts", "student's temperature")];
-  const presets = h("select", { "aria-label": "Numbers to begin with", onchange: () => { write(PRESETS[presets.value]); } }, Object.keys(PRESETS).map((name) => h("option", {}, name)));
+  const presets = h("select", { "aria-label": "Numbers to begin with", onchange: () => { write(PRESETS[presets.value]); } }, [...Object.keys(PRESETS).map((name) => h("option", {}, name)), h("option", { value: OWN, disabled: true, hidden: true }, OWN)]);
   body.append(h("div", { class: "controls under" }, h("label", { class: "labelled" }, "begin with ", presets), temperatures.map(({ label }) => label)), made.element);
   host.on("mini", draw);
   draw();
@@ -55,6 +66,7 @@ export function mount(element, host) {
   function draw() {
     const numbers = read(), at = document.activeElement?.dataset?.field;
     temperatures.forEach(({ key, input }) => { input.value = numbers[key]; });
+    presets.value = Object.keys(PRESETS).find((name) => JSON.stringify(PRESETS[name]) === JSON.stringify(numbers)) ?? OWN;
     made.draw({ student: numbers.student, teacher: numbers.teacher, centre: numbers.centre, teacherTemperature: numbers.tt, studentTemperature: numbers.ts,
       teacherLengths: numbers.nt, studentLengths: numbers.ns, centreWords: "what the teacher said on average so far" },
     { views: VIEWS, columns: [0, 1, 2, 3], momentum: 0.9 }, edit(numbers));

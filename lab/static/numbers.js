@@ -6,9 +6,9 @@ export const plots = (element) => [...element.querySelectorAll(".plot")].filter(
 export const headOf = (plot) => (plot.closest(".panel")?.querySelector("h3") ?? plot.closest(".spark-card")?.querySelector("b"))?.textContent.trim() ?? "";
 const plain = (text) => String(text ?? "").replace(/&#(\d+);/g, (_, code) => String.fromCharCode(code));
 
-/** Tables of a card by their names, { name: { column: [values] } }: its own, else its charts', else those that stand in it. */
+/** Tables of a card by their names, { name: { column: [values] } }: its own and its charts', else those that stand in it. */
 export function tables(element, data) {
-  return data ? data() : plots(element).length ? curves(element) : written(element);
+  return data || plots(element).length ? { ...data?.(), ...curves(element) } : written(element);
 }
 
 export const hasTables = (element, data) => Boolean(data) || plots(element).length > 0 || element.querySelector(".card-body table") !== null;
@@ -37,9 +37,16 @@ function curves(element) {
   }));
 }
 
-/** The HTML tables of a card: a column a heading, what stands in fields included. */
+const RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+/** A number as it is written on the page (−0.12, 1 234, 1.7 × 10⁻⁴) as a program reads it; other words as they are. */
+function readable(text) {
+  const [, sign, digits, power] = /^(−?)(\d[\d\u202f]*(?:\.\d+)?)(?: × 10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+))?$/.exec(text) ?? [];
+  return digits ? `${sign && "-"}${digits.replaceAll("\u202f", "")}${power ? `e-${[...power].map((c) => RAISED.indexOf(c)).join("")}` : ""}` : text;
+}
+
+/** The HTML tables of a card: a column a heading, what stands in fields included; of a cell that knows its number all its digits. */
 function written(element) {
-  const said = (cell) => cell?.querySelector("input")?.value ?? cell?.textContent.trim() ?? "";
+  const said = (cell) => cell?.querySelector("input")?.value ?? cell?.dataset.value ?? readable(cell?.textContent.trim() ?? "");
   return Object.fromEntries([...element.querySelectorAll(".card-body table")].map((table, index) => {
     const heads = [...(table.tHead?.rows[0]?.cells ?? [])].map((cell, i) => said(cell) || (i ? `column ${i + 1}` : "row"));
     const rows = [...table.tBodies].flatMap((body) => [...body.rows]);

@@ -45,7 +45,7 @@ export function mount(element, host) {
   host.keep({ pg: "", pgset: "", pgdo: "" });
   const experiment = new Experiment({ pg: host.get("pg"), pgset: host.get("pgset"), pgdo: host.get("pgdo") });
   const state = { playing: false, asking: !host.get("pg"), phases: null, phase: 0 };
-  const body = card(element, { ...host.about, data: () => ({ playground: experiment.curves.columns }) });
+  const body = card(element, { ...host.about, data: () => ({ playground: experiment.curves.columns }), python: () => experiment.code() });
   const clock = ticking(element, host, { playing: () => state.playing, advance, draw });
   const guess = guessing({ start, changed: draw });
   const lessons = h("nav", { class: "pg-lessons", "aria-label": "Lessons" });

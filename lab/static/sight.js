@@ -72,6 +72,14 @@ function wholeOf(host, source) {
   return kind === "run" && known.some(([id, track]) => id === run && track?.head.checkpoints.includes(Number(step))) ? "whole" : "";
 }
 
+/** The same network where its weights are: a run's step that kept its answers alone gives way to the nearest before it that kept them. */
+export function weighed(host, source) {
+  const [kind, run, step, network] = source?.split(":") ?? [];
+  const track = [[host.get("run"), host.run()], [host.get("overlay"), host.overlay()]].find(([id]) => id === run)?.[1];
+  if (kind !== "run" || network !== "teacher" || !track?.head.checkpoints.length || track.head.checkpoints.includes(Number(step))) return source;
+  return `run:${run}:${track.head.checkpoints.findLast((one) => one <= Number(step)) ?? track.head.checkpoints[0]}:teacher`;
+}
+
 /** Run `load` whenever it is called, but never twice at a time: the last call waits for the one before, those between are left out. */
 export function latest(load) {
   let busy = false, again = false;

@@ -1,6 +1,7 @@
 // A card as a picture: its own elements drawn by the browser inside an SVG, canvases as the pixels they hold.  Nothing is fetched.
 
 const SCALE = 2; // pixels of the picture per pixel of the page
+const STILL = " .trace-words { position: static !important; }"; // it stays in sight of a window, and would cover what is above it here
 const INHERITED = "body, .dino-lab"; // ancestors that the style sheet speaks of
 
 /** A picture of an element as it is now, with one line more below: a PNG at twice its size, unless told otherwise. */
@@ -76,7 +77,7 @@ function framed(element, copy, width, height) {
   holder.setAttribute("width", width);
   holder.setAttribute("height", height);
   const style = document.createElement("style");
-  style.textContent = [...document.styleSheets].filter(ours).flatMap((sheet) => [...sheet.cssRules].map(holding)).join("\n");
+  style.textContent = [...document.styleSheets].filter(ours).flatMap((sheet) => [...sheet.cssRules].map(holding)).join("\n") + STILL;
   let inner = copy;
   for (let above = element.parentElement?.closest(INHERITED); above; above = above.parentElement?.closest(INHERITED)) {
     const shell = above.cloneNode(false);

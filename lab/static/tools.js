@@ -37,12 +37,14 @@ export function remembering(host) {
     pending: () => pending,
     tensors: (path) => note(`run/${host.get("run")}/${path}`, host.tensors(path)),
     kept: (path, version) => note(path, host.kept(path, version)),
+    uses: (path, answer) => { note(path, Promise.resolve(answer)); }, // what the view had already, and draws again
+    unnoted: (path) => host.ask(path), // what it may draw later
     ask: (path, body) => (body === undefined ? note(path, host.ask(path)) : host.ask(path, body)),
   };
 }
 
 /** The button of a card and its menu, made when it is first opened. */
-export function tools(host, { element, data }) {
+export function tools(host, { element, data, python }) {
   const said = h("p", { class: "hint", role: "status" }), list = h("div", { class: "save-list" }, said);
   const menu = h("details", { class: "save" }, h("summary", { title: "Save or share", "aria-label": `Save or share: ${host.about.title}` }, "↧"), list);
   const { name } = host.about, run = () => host.run()?.head.name ?? "";
@@ -53,7 +55,7 @@ export function tools(host, { element, data }) {
     ["Drawing (SVG)", "charts as lines", async () => save(file("svg"), await drawing(element, host)), () => drawings(element).length],
     ["Numbers (CSV)", "a row a point, with names and units", async () => save(file("csv"), csv(tables(element, data))), () => hasTables(element, data)],
     ["Arrays (npz)", "what this is drawn from, for NumPy", async () => save(file("npz"), await arrays(host)), () => host.holds()],
-    ["Code (Python)", "that makes it", async () => show(code(host))],
+    ["Code (Python)", "that makes it", async () => show(await code(host, { curves: host.about.page === "monitor" || element.querySelector(".panels") !== null, more: python?.() }))],
     ["Link", "back to exactly this", async () => show(host.link(host.about))],
     ["Film (GIF)", "through training", () => film("GIF"), () => moves() && !host.recorded],
     ["Film (MP4)", "through training", () => film("MP4"), () => moves() && !host.recorded],
@@ -61,7 +63,7 @@ export function tools(host, { element, data }) {
     ["One file (HTML)", "works without lab and network", async () => save(file("html"), bytes(await host.ask(`export/${name}/${host.get("run")}?${settings(host)}`), "text/html")), () => !host.recorded && host.run()],
   ];
 
-  const moves = () => host.stops().length > 1 && (host.about.films || host.about.records.some((path) => /\{(step|source|checkpoint)\}/.test(path)));
+  const moves = () => host.stops().length > 1 && (host.about.films || host.about.records.some((path) => /\{(step|source)\}|stages/.test(path)));
   const filmed = () => frames(host, element, () => subtitle(host), (i, n) => { said.textContent = `picture ${i} of ${n} …`; });
 
   /** Drawn by Python where it knows how, else made of pictures of this card. */
@@ -74,6 +76,7 @@ export function tools(host, { element, data }) {
 
   menu.addEventListener("toggle", () => {
     if (!menu.open) return;
+    element.querySelectorAll(".card-body, .panels").forEach((part) => part.dispatchEvent(new Event("whole")));
     const offered = entries.filter(([, , , when]) => !when || when());
     list.replaceChildren(...offered.map(([title, about, act]) => h("button", { type: "button", onclick: () => attempt(act) }, h("b", {}, title), h("small", {}, about))), said);
     said.textContent = "";
@@ -84,6 +87,7 @@ export function tools(host, { element, data }) {
   async function attempt(act) {
     said.textContent = "one moment …";
     try {
+      await charts(element);
       const done = await act();
       said.replaceChildren(done ?? "");
     } catch (error) {
@@ -91,6 +95,11 @@ export function tools(host, { element, data }) {
     }
   }
   return menu;
+}
+
+/** Until the charts that were not yet looked at are drawn, and no longer than they may take. */
+async function charts(element) {
+  for (let i = 0; i < 60 && element.querySelector(".panel .plot:not([data-ready])"); i++) await new Promise((done) => setTimeout(done, 50));
 }
 
 /** Hand a file to the browser. */

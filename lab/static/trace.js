@@ -258,7 +258,7 @@ function tableOf(panel, { title, heads, rows, ramp }, cells, edit) {
       const field = edit?.(cell.key, `${row.label}, ${heads[i]}`);
       const tab = field ? null : reached ? -1 : 0;
       reached = true;
-      return h("td", { "data-cell": cell.key, tabindex: tab, style: cell.value === null ? null : tint(cell.value, size, ramp) }, field ?? text);
+      return h("td", { "data-cell": cell.key, "data-value": cell.value, tabindex: tab, style: cell.value === null ? null : tint(cell.value, size, ramp) }, field ?? text);
     }))))));
 }
 

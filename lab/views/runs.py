@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from lab import frames, views
+from lab import frames, local, views
 from lab.answers import House, Reply, answers, stamp
 from lab.run import Network
 
@@ -39,6 +39,13 @@ def within(house: House, run: str, first: int, last: int) -> Reply:
 def config(house: House, run: str) -> Reply:
     """Exactly what runs."""
     return Reply(lambda: dataclasses.asdict(house.shelf.run(run).config))
+
+
+@answers("run/{run}/place")
+def place(house: House, run: str) -> Reply:
+    """What `lab.find` takes for this run where the lab was started: its name, or its folder where that leads elsewhere."""
+    path = house.shelf.run(run).path
+    return Reply(lambda: {"place": path.name if house.read_only or local.leads_to(path.name, path) else str(path)})
 
 
 @answers("run/{run}/images")

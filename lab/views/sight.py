@@ -18,6 +18,15 @@ LARGEST_SHOWN = 448
 """Pixels of an image as the page shows it, whatever the network is given."""
 
 
+@answers("sight/places")
+def places(house: House) -> Reply:
+    """Where models (by name) and folders of images are: what `lab.offer` takes to give them their names; names alone to a class."""
+    about = sight.given(house)
+    models = {name: name if house.read_only else where for name, where in about.models.items()}
+    folders = [folder.name if house.read_only else str(folder) for folder in about.folders]
+    return Reply(lambda: {"models": models, "folders": folders})
+
+
 @answers("sight")
 def offered(house: House) -> Reply:
     """Models, folders, and whether images may be handed in."""

@@ -267,7 +267,10 @@ def test_a_line_around_points_gives_a_gallery_and_a_click_the_neighbours(watched
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"], steps=3)
     page.mouse.up()
     page.keyboard.up("Shift")
-    page.get_by_text("96 points inside the line").wait_for()
+    page.get_by_text("96 points chosen").wait_for()
+    named = page.locator(".embedding-legend > div").first
+    named.locator("button").click()
+    page.get_by_text(f"{named.locator('dd').inner_text()} points chosen").wait_for()
     canvas.focus()
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
@@ -409,7 +412,7 @@ def beside_another_network(watched: Watched, lab: Lab, spot: int) -> None:
     page.mouse.up()
     page.keyboard.up("Shift")
     watched.wait(
-        "[...document.querySelectorAll('.embedding-side')].every((one) => one.innerText.includes('14 points inside the line'))"
+        "[...document.querySelectorAll('.embedding-side')].every((one) => one.innerText.includes('14 points chosen'))"
     )
     page.locator("[data-view=sources]").get_by_label("Beside it").select_option("")
     watched.wait("document.querySelectorAll('[data-view=embedding] canvas.scatter').length === 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 import urllib.request
@@ -53,6 +54,14 @@ class Open:
         parts = [f"run={self.ids[run]}", *(f"{key}={value}" for key, value in query.items())]
         self.page.goto(f"{self.address}/?{'&'.join(parts)}")
         return self.page
+
+    def table(self, view: str) -> list[dict[str, str]]:
+        """What a card is saved as in numbers."""
+        menu = self.page.locator(f"[data-view={view}] details.save")
+        menu.locator("summary").click()
+        with self.page.expect_download() as waiting:
+            menu.locator("button", has_text="CSV").click()
+        return list(csv.DictReader(Path(waiting.value.path()).read_text().splitlines()))
 
     def wait(self, expression: str) -> None:
         self.page.wait_for_function(expression, timeout=SLOW, polling=50)
@@ -197,6 +206,15 @@ def test_the_miniature_takes_numbers_by_hand(opened: Open) -> None:
     found = objective.stages(student, teacher, np.array([1.2, 0.6, 0.3, 0.2]), 0.4, 1.0)
     loss = view.locator('[data-cell="loss.l.0"]')
     assert float(loss.inner_text()) == pytest.approx(found.loss, rel=5e-3)
+    assert view.locator("select").input_value() == "your numbers"
+    exact = [row for row in opened.table("miniature") if row["table"].endswith("nats") and row["row"] == "this image"]
+    assert float(exact[0]["loss"]) == pytest.approx(found.loss, rel=1e-6), (
+        "a table has all digits, as a program reads them"
+    )
+    view.locator("details.save button", has_text="Code").click()
+    said: dict[str, Any] = {}
+    exec(view.locator("details.save textarea").input_value().partition("\n\n")[2].partition("\n\n")[2], said)
+    assert float(said["loss"]) == pytest.approx(found.loss, rel=1e-5)
     page.reload()
     field.wait_for()
     assert field.input_value() == "5"
@@ -387,6 +405,16 @@ def test_networks_are_compared_under_one_pointer_and_by_alignment(opened: Open) 
     value = float(f"{found['matrix'][1][2]:.3g}")
     assert words.inner_text() == f"checkpoint 200 with checkpoint 500: CKA {value:g}"
     alignment.locator("[data-matrix=layer]:visible").wait_for()
+    page.locator("[data-view=compare] [data-kind=similar]").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.locator("[data-view=compare] .network small", has_text="alike (> 0.6):").first.wait_for()
+    rows = opened.table("compare")
+    assert {row["network"] for row in rows} == set(page.locator("[data-view=compare] .network h3").all_inner_texts())
+    assert sum(float(row["attention_share"]) for row in rows) == pytest.approx(2, abs=1e-3), "one of each network"
+    assert max(float(row["cosine_to_patch"]) for row in rows) == pytest.approx(1, abs=0.02)
+    page.keyboard.press("[")
+    alignment.get_by_text("A step that kept its answers alone has no layers").wait_for()
+    assert "teacher at step 200: input (top)" in alignment.inner_text(), "step 0 kept no weights"
     page.set_viewport_size({"width": 400, "height": 850})
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.set_viewport_size({"width": 1280, "height": 900})

@@ -210,8 +210,11 @@ def test_data_sets_on_this_machine_are_shown_and_none_is_fetched(
 
 def test_a_student_is_only_there_where_the_run_stored_it(house: House) -> None:
     name = house.shelf.name_of(GOLDEN)
-    with pytest.raises(RunError, match="keeps its student only at its probes"):
+    with pytest.raises(RunError, match="keeps its student of step 200 only at its probes"):
         asked(house, "sight/features", source=f"run:{name}:200:student", images="folder:0")
+    own = {"source": f"run:{name}:0:teacher", "images": f"probe:{name}"}
+    with pytest.raises(RunError, match=r"step 0 kept answers to its probe images alone.* kept at steps 200, 500\."):
+        house.ask("compare/layers", own | {"against": own["source"]}).make()
     with pytest.raises(RunError, match="neither a checkpoint nor a probe at step 77"):
         asked(house, "sight/features", source=f"run:{name}:77:teacher", images=f"probe:{name}")
 
@@ -224,6 +227,19 @@ def test_a_folder_shows_its_images_and_the_objects_masks(house: House) -> None:
     expected[10:30, 10:30] = True  # the middle of 60 columns
     assert (tensors["masks"].astype(bool) == expected).all()
     assert asked_offer(house)["folders"][0]["count"] == 4
+
+
+def test_code_is_told_where_runs_models_and_folders_are_but_no_class_is(
+    house: House, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, places = house.shelf.name_of(GOLDEN), lambda: house.ask("sight/places").make()
+    assert house.ask(f"run/{name}/place").make() == {"place": str(GOLDEN)}, "a name alone leads to it from nowhere"
+    assert places()["folders"] == [str(folder)]
+    assert Path(places()["models"]["broken"]).is_file()
+    monkeypatch.setattr(house, "read_only", True)
+    assert house.ask(f"run/{name}/place").make() == {"place": GOLDEN.name}
+    assert str(folder) not in str(places())
+    assert places()["models"]["broken"] == "broken"
 
 
 def asked_offer(house: House) -> dict[str, Any]:
