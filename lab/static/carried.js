@@ -11,7 +11,8 @@
 */
 // Label propagation (lab.analysis.matching.propagate), computed by the lab: it compares every patch of every frame.
 
-import { card, choice, h, number, refill } from "./dom.js";
+import { bound } from "./bound.js";
+import { card, h, number, refill } from "./dom.js";
 import { jaccard, onPixels } from "./maps.js";
 import { propagate } from "./matches.js";
 import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
@@ -19,7 +20,7 @@ import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, tile }
 
 export function mount(element, host) {
   keepSight(host).keep({ marked: "", top: 5, memory: "auto" });
-  const body = card(element, { ...host.about, controls: [choice("Labels come from", { auto: "automatic", first: "the first image", frames: "the first and 7 before" }, host.get("memory"), (value) => host.set({ memory: value }))] });
+  const body = card(element, { ...host.about, controls: [bound(host, "Labels come from", { auto: "automatic", first: "the first image", frames: "the first and 7 before" }, "memory")] });
   const top = h("input", { type: "range", min: 1, max: 20, step: 1, "aria-label": "Nearest patches that vote", oninput: () => host.set({ top: Number(top.value) }) }), votes = h("output");
   const object = h("button", { type: "button", class: "follow", onclick: markObject }, "mark the object"), none = h("button", { type: "button", class: "quiet", onclick: () => host.set({ marked: "" }) }, "mark nothing");
   const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });

@@ -11,6 +11,7 @@
 */
 // PCA of patches: what it is fitted to, how checkpoints are matched, which component is which channel, and what is foreground.
 
+import { bound } from "./bound.js";
 import { card, choice, h, refill, toggle } from "./dom.js";
 import { componentsPanel } from "./componentspanel.js";
 import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sourceOf, sidesFor } from "./sight.js";
@@ -22,7 +23,7 @@ export function mount(element, host) {
   keepSight(host).keep({ fit: "all", basis: "matched", reference: -1, foreground: "off", cut: 0, flip: 0, channels: "0,1,2", examples: "" });
   const single = toggle("one component", !host.get("channels").includes(","), (on) => host.set({ channels: on ? host.get("channels").split(",")[0] : "0,1,2" }), "One component from dark to light, for eyes that colours do not serve");
   const fit = choice("Fitted to", { all: "all images", each: "each image", chosen: "this image" }, ["all", "each"].includes(host.get("fit")) ? host.get("fit") : "chosen", (value) => host.set({ fit: value === "chosen" ? String(host.get("image")) : value }));
-  const basis = choice("Through training", { own: "own basis", fixed: "fixed basis", matched: "matched" }, host.get("basis"), (value) => host.set({ basis: value }));
+  const basis = bound(host, "Through training", { own: "own basis", fixed: "fixed basis", matched: "matched" }, "basis");
   const body = card(element, { ...host.about, controls: [fit, basis] });
   const images = strip(host, "Images");
   images.addEventListener("click", (event) => { // shift adds images to those that the components are fitted to

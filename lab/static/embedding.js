@@ -11,7 +11,8 @@
 */
 // PCA, UMAP and t-SNE of what a network says of images, aligned through training, with neighbours and galleries; a second network beside it.
 
-import { arrange, card, choice, h, number, percent, toggle } from "./dom.js";
+import { bound } from "./bound.js";
+import { arrange, card, h, number, percent, toggle } from "./dom.js";
 import { howMany, patient } from "./crowd.js";
 import { labelName, values } from "./embeddingcolours.js";
 import { METHODS, side } from "./embeddingside.js";
@@ -24,8 +25,8 @@ export function mount(element, host) {
   keepSight(host).keep({ layout: "pca", points: "cls", crowd: 0, colour: "label", spot: -1 });
   const body = card(element, {
     ...host.about,
-    controls: [choice("Layout", METHODS, host.get("layout"), (layout) => host.set({ layout })),
-      choice("Points", { cls: "images", patches: "patches" }, host.get("points"), (points) => host.set({ points, spot: -1 })),
+    controls: [bound(host, "Layout", METHODS, "layout"),
+      bound(host, "Points", { cls: "images", patches: "patches" }, "points", { spot: -1 }),
       howMany(host)],
     data: () => ({ points: table() }),
   });
@@ -34,7 +35,7 @@ export function mount(element, host) {
   const small = toggle("thumbnails", false, (on) => all((plot) => { plot.state.thumbnails = on; plot.draw(); }), "Pictures instead of dots where there is room; always when enlarged");
   const zooms = [["+", "Enlarge", (plot) => plot.zoom(1.5)], ["−", "Make smaller", (plot) => plot.zoom(1 / 1.5)], ["⤢", "Show all", (plot) => plot.reset()]]
     .map(([text, title, act]) => h("button", { type: "button", class: "follow", title, "aria-label": title, onclick: () => all(act) }, text));
-  const colours = choice("Coloured by", { label: "label", prototype: "prototype", entropy: "entropy", loss: "loss", neighbours: "neighbours" }, host.get("colour"), (colour) => host.set({ colour }));
+  const colours = bound(host, "Coloured by", { label: "label", prototype: "prototype", entropy: "entropy", loss: "loss", neighbours: "neighbours" }, "colour");
   const search = retrieval(host, () => chosen()), ask = patient(host);
   const sides = ["source", "against"].map((key, i) => side(host, key, { ask, search, changed: moved, towards: (layout) => (i ? aligned(layout) : { xy: layout.tensors.xy.data }),
     hover: (p) => sides[1 - i].plot.point(across(i, p)), lasso: (mask) => enclosed(i, mask), pick: (p) => host.set({ spot: (i ? across(1, p) ?? p : p) ?? -1 }) }));

@@ -11,7 +11,8 @@
 */
 // Gram matrices and patch maps of the network now, of an anchor, and their difference: derived here from eight-bit features.
 
-import { card, choice, h, number, offer, refill } from "./dom.js";
+import { bound } from "./bound.js";
+import { card, h, number, offer, refill } from "./dom.js";
 import { RAMP_CSS } from "./maps.js";
 import { gramBinned, gramChanged, gramOrder, gramRow, overall, rowsOf } from "./matrices.js";
 import { LOOKED_AT, ahead, imagesOf, keepSight, latest, nameOf, pictures, sourceOf } from "./sight.js";
@@ -28,7 +29,7 @@ export function mount(element, host) {
   const anchors = h("select", { "aria-label": "Anchor checkpoint", onchange: () => host.set({ anchor: anchors.value }) });
   const body = card(element, {
     ...host.about,
-    controls: [choice("Order", { groups: "by likeness", raster: "by place" }, host.get("gramOrder"), (gramOrder) => host.set({ gramOrder })),
+    controls: [bound(host, "Order", { groups: "by likeness", raster: "by place" }, "gramOrder"),
       h("label", { class: "labelled" }, "anchor ", anchors)],
   });
   const images = strip(host, "Images"), status = h("p", { class: "hint", role: "status" }), why = h("p", { class: "hint" });

@@ -66,7 +66,7 @@ export function side(host, key, { element: card, beside = () => null, seen = () 
 
   function describe() {
     const { said, note } = shown, published = said.step === null, [centre, heat] = said.says ?? [];
-    const parts = [published ? `The networks and heads of ${nameOf(host, host.get(key))}, with crops as in the 2021 paper.` : `Checkpoint of step ${number(said.step)}${shown.stop !== null && said.step !== shown.stop ? ", the newest that is not after the clock" : ""}.`,
+    const parts = [published ? `The networks and heads of ${nameOf(host, host.get(key))}, with crops as in the 2021 paper.` : `Checkpoint of step ${number(said.step)}${host.get(key) === "first" ? ", the run's first" : shown.stop !== null && said.step !== shown.stop ? ", the newest that is not after the clock" : ""}.`,
       note,
       said.has_student ? "" : `This ${published ? "file" : "checkpoint"} kept only the teacher, which stands in for the student: the two differ by what the moving average lags behind.`,
       published && !(centre && heat) ? `The file does not say ${[centre ? null : "its centre (0 here)", heat ? null : `its temperatures (${number(said.teacher_temperature)} and ${number(said.student_temperature)} here)`].filter(Boolean).join(" nor ")}.` : "",

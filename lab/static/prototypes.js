@@ -11,7 +11,8 @@
 */
 // Galleries of prototypes: the most used, the rarest, and pairs whose directions are nearly one; a second network's beside them.
 
-import { arrange, card, choice, h, number, percent } from "./dom.js";
+import { bound } from "./bound.js";
+import { arrange, card, h, number, percent } from "./dom.js";
 import { howMany, patient } from "./crowd.js";
 import { together } from "./common.js";
 import { side } from "./prototypesside.js";
@@ -21,8 +22,8 @@ export function mount(element, host) {
   keepSight(host).keep({ crowd: 0, prototypesOf: "images", prototypesBy: "most", prototype: -1 });
   const body = card(element, {
     ...host.about,
-    controls: [choice("Prototypes", { most: "most used", rare: "rarest", twins: "duplicates" }, host.get("prototypesBy"), (prototypesBy) => host.set({ prototypesBy })),
-      choice("Of", { images: "images", patches: "patches" }, host.get("prototypesOf"), (prototypesOf) => host.set({ prototypesOf })),
+    controls: [bound(host, "Prototypes", { most: "most used", rare: "rarest", twins: "duplicates" }, "prototypesBy"),
+      bound(host, "Of", { images: "images", patches: "patches" }, "prototypesOf"),
       howMany(host)],
   });
   const row = h("div", { class: "prototype-sides" }), common = h("p", { class: "hint embedding-common", role: "status" }), ask = patient(host);

@@ -11,7 +11,8 @@
 */
 // Entropy, Jaccard and change of every head at every probe of the run (lab/views/heads.py), as small charts of one scale.
 
-import { card, choice, h, number, percent, refill } from "./dom.js";
+import { bound } from "./bound.js";
+import { card, h, number, percent, refill } from "./dom.js";
 
 const NS = "http://www.w3.org/2000/svg", WIDE = 180, TALL = 70, LEFT = 22, BELOW = 14, ABOVE = 4, RIGHT = 4;
 const LINES = [
@@ -23,7 +24,7 @@ const SORTS = { head: "by head", changed: "most changed first", jaccard: "best o
 
 export function mount(element, host) {
   host.keep({ headsby: "head", head: 0 });
-  const order = choice("Order", SORTS, host.get("headsby"), (headsby) => host.set({ headsby }));
+  const order = bound(host, "Order", SORTS, "headsby");
   const body = card(element, { ...host.about, controls: [order], data: () => tables(shown) });
   const status = h("p", { class: "hint", role: "status" }), list = h("div", { class: "sparks" });
   const legend = h("div", { class: "legend" }, LINES.map(({ name, colour, dash }) => h("div", {}, h("dt", {}, h("i", { class: "swatch", style: `--c: var(--${colour})`, "data-dash": dash ? "dash" : "solid" }), name))), h("div", {}, h("dt", {}, "across: training step, logarithmic; up: share, 0 to 1")));
