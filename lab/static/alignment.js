@@ -21,7 +21,7 @@ export function mount(element, host) {
   const body = card(element, { ...host.about, data: () => ({ checkpoints: time.table(), layers: depth.table() }) });
   const time = panel("checkpoint", "checkpoint"), depth = panel("layer", "layer");
   body.append(h("div", { class: "controls under" }, h("span", { class: "scale" }, "CKA 0", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), h("div", { class: "sides" }, time.element, depth.element));
-  const later = latest(overDepth);
+  const later = latest(host, overDepth);
   const load = () => { if (host.get("run")) { overTime(); later(); } }; // what is stored does not wait for what is computed
   host.on([...LOOKED_AT], load);
   host.on("data", () => { if (!time.shown() || !depth.shown()) load(); });
@@ -36,17 +36,18 @@ export function mount(element, host) {
     } catch (error) { time.say(error.message); }
   }
 
-  async function overDepth() {
+  async function overDepth(current) {
     const name = host.get("source"), against = host.get("against") || name, [one, two] = [name, against].map((each) => weighed(host, sourceOf(host, each)));
     if (!one || !two || !imagesOf(host)) { depth.say("The first pictures come with the first checkpoint."); return; }
     if (!depth.shown()) depth.say("A worker looks through the layers …");
     try {
       const size = host.get("size");
       const found = await host.ask(`compare/layers?source=${encodeURIComponent(one)}&against=${encodeURIComponent(two)}&images=${encodeURIComponent(imagesOf(host))}${size ? `&size=${size}` : ""}`);
+      if (!current()) return;
       const [rows, columns] = [[name, one], [against, two]].map(([each, source]) => nameOf(host, each, source.split(":")[2]));
       const kept = [name, against].some((each, i) => [one, two][i] !== sourceOf(host, each)) ? "A step that kept its answers alone has no layers to compare: the nearest that kept its weights is shown." : "";
       depth.draw(found, "Layers", rows, columns, kept);
-    } catch (error) { depth.say(error.message); }
+    } catch (error) { if (current()) depth.say(error.message); }
   }
 }
 

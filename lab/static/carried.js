@@ -26,14 +26,17 @@ export function mount(element, host) {
   const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
   body.append(h("div", { class: "controls under" }, object, none, h("label", { class: "labelled range" }, "nearest patches", top, votes)), panels, status);
   let sides = [], probe = null;
-  const load = latest(fetchAll);
+  const load = latest(host, fetchAll);
   host.on([...LOOKED_AT, "marked", "top", "memory"], load);
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   load();
 
-  async function fetchAll() {
+  async function fetchAll(current) {
     sides = sidesFor(host, panels, sides, (name) => panel(host, name));
-    try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
+    let found;
+    try { found = await pictures(host); } catch (error) { if (current()) status.textContent = error.message; return; }
+    if (!current()) return;
+    probe = found;
     top.value = host.get("top");
     votes.textContent = host.get("top");
     object.hidden = !probe.tensors.masks;
@@ -42,8 +45,9 @@ export function mount(element, host) {
     await Promise.all(sides.map(async (side) => {
       try {
         const memory = host.get("memory"), context = memory === "frames" || (memory === "auto" && probe.said.video) ? 7 : 0;
-        side.show(await carried(side.name, context), probe);
-      } catch (error) { side.fail(error.message); }
+        const labels = await carried(side.name, context);
+        if (current()) side.show(labels, found);
+      } catch (error) { if (current()) side.fail(error.message); }
     }));
   }
 

@@ -41,7 +41,7 @@ export function mount(element, host) {
   body.append(images, h("div", { class: "controls under" }, h("span", { class: "labelled" }, "components ", ...channels), single, h("label", { class: "labelled" }, "foreground", ground),
     h("label", { class: "labelled range" }, "threshold", cut), flip, pin), h("div", { class: "controls" }, pointing, again), panels, status);
   let sides = [];
-  const load = latest(fetchAll);
+  const load = latest(host, fetchAll);
   host.on([...LOOKED_AT, "fit", "basis", "reference", "channels", "flip"], load);
   host.on(["foreground", "cut"], () => { if (host.get("foreground") === "fitted" || sides.fitted) load(); paint(); });
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
@@ -55,22 +55,24 @@ export function mount(element, host) {
     host.set({ channels: host.get("channels").includes(",") ? wanted.join() : wanted[0] });
   }
 
-  async function fetchAll() {
+  async function fetchAll(current) {
     controls();
     sides = sidesFor(host, panels, sides, (name) => componentsPanel(host, name));
     let probe;
-    try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
+    try { probe = await pictures(host); } catch (error) { if (current()) status.textContent = error.message; return; }
+    if (!current()) return;
     status.textContent = "";
     images.fill(probe.tensors.images, probe.tensors.labels, host.get("images") ? null : host.run()?.head.classes);
     sides.fitted = host.get("foreground") === "fitted";
     await Promise.all(sides.map(async (side) => {
-      const slow = setTimeout(() => side.say("A worker looks through this network …"), 500);
+      const slow = setTimeout(() => { if (current()) side.say("A worker looks through this network …"); }, 500);
       try {
         const [found, features] = await Promise.all([seen(host, "components", side.name, asked(side.name)), seen(host, "features", side.name)]);
+        if (!current()) return;
         side.show(found, features, probe);
         paint();
         ahead(host, "components", side.name, asked(side.name));
-      } catch (error) { side.fail(error.message); } finally { clearTimeout(slow); }
+      } catch (error) { if (current()) side.fail(error.message); } finally { clearTimeout(slow); }
     }));
   }
 

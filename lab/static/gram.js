@@ -38,14 +38,14 @@ export function mount(element, host) {
     h("span", { class: "scale" }, "difference −0.6", h("i", { style: `background:${RAMP_CSS.balance}` }), "0.6"));
   const first = side(host, false), second = side(host, true);
   body.append(images, scales, first.element, second.element, status);
-  const load = latest(fetchAll);
+  const load = latest(host, fetchAll);
   host.on([...LOOKED_AT, "anchor"], load);
   host.on(["image", "patch", "gramOrder", "pinned"], paint);
   host.on("data", () => { if (!first.ready() || (beside(host) !== null) !== second.ready()) load(); });
   let queued = false, shownImages = null, classes = null;
   load();
 
-  async function fetchAll() {
+  async function fetchAll(current) {
     const track = host.run(), stop = host.stop();
     if (!sourceOf(host)) {
       first.clear();
@@ -58,13 +58,16 @@ export function mount(element, host) {
     why.textContent = reason;
     try {
       const found = await pictures(host), other = beside(host);
+      if (!current()) return;
       shownImages = found.tensors;
       classes = host.get("images") ? null : track?.head.classes;
-      const problems = await Promise.all([looked(first, host.get("source"), anchor), other === null ? second.clear() : looked(second, other, anchor)]);
+      const problems = await Promise.all([looked(first, host.get("source"), anchor, current), other === null ? second.clear() : looked(second, other, anchor, current)]);
+      if (!current()) return;
       status.textContent = problems.filter(Boolean).join(" ");
       paint();
       if (!problems[0]) ahead(host, "features", host.get("source"));
     } catch (error) {
+      if (!current()) return;
       first.clear();
       second.clear();
       status.textContent = error.message;
@@ -72,16 +75,18 @@ export function mount(element, host) {
   }
 
   /** Show one network against its anchor; a sentence where that can't be. */
-  async function looked(place, name, anchor) {
-    const slow = setTimeout(() => { status.textContent = "A worker looks through this network …"; }, 500);
+  async function looked(place, name, anchor, current) {
+    const slow = setTimeout(() => { if (current()) status.textContent = "A worker looks through this network …"; }, 500);
     try {
       const source = sourceOf(host, name), against = anchorFor(host, source, name, anchor), images = imagesFor(host, source);
       if (!source) throw new Error("There is no such network at this step.");
       const [now, then, shown] = await Promise.all([features(source, images), against ? features(against, images) : null, host.kept(`sight/images?images=${encodeURIComponent(images)}`)]);
+      if (!current()) return "";
       const title = source.startsWith("run:") && against ? `${labelOf(host, source)}: step ${number(stepOf(source))} against its step ${number(stepOf(against))}` : `${nameOf(host, name)}${against ? ` against ${labelOf(host, against)} at step ${number(stepOf(against))}` : ""}`;
       place.show({ now: now.tensors, then: then?.tensors ?? null, grid: [now.said.rows, now.said.columns], title, key: `${source} ${against} ${images} ${host.get("size")}`, images: shown.tensors });
       return "";
     } catch (error) {
+      if (!current()) return "";
       place.clear();
       return error.message.includes("did not keep the student") ? "This run kept the teacher's features only: there is no student to show here." : error.message;
     } finally {

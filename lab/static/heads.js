@@ -33,7 +33,7 @@ export function mount(element, host) {
     slider(host, "mass", "mass", [0.05, 0.95, 0.05], (mass) => `${Math.round(100 * mass)} %`), slider(host, "opacity", "opacity", [0, 1, 0.05], (share) => `${Math.round(100 * share)} %`), several,
     h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), "6× an equal share")), panels, status);
   let sides = [];
-  const load = latest(fetchAll);
+  const load = latest(host, fetchAll);
   host.on([...LOOKED_AT, "image", "layer"], load);
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   host.on(["asks", "mass", "heads", "sort", "opacity", "head"], paint);
@@ -42,27 +42,29 @@ export function mount(element, host) {
   host.on("sort", () => { if (host.get("sort") === "change" && !sides.every((side) => side.shown()?.before)) load(); });
   load();
 
-  async function fetchAll() {
+  async function fetchAll(current) {
     sides = sidesFor(host, panels, sides, (name) => headsPanel(host, name, view));
     let probe;
-    try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
+    try { probe = await pictures(host); } catch (error) { if (current()) status.textContent = error.message; return; }
+    if (!current()) return;
     status.textContent = "";
     images.fill(probe.tensors.images, probe.tensors.labels, host.get("images") ? null : host.run()?.head.classes);
     const image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
     await Promise.all(sides.map(async (side) => {
-      const slow = setTimeout(() => side.say("A worker looks through this network …"), 500);
+      const slow = setTimeout(() => { if (current()) side.say("A worker looks through this network …"); }, 500);
       try {
         const more = { image };
         let found = await seen(host, "heads", side.name, more);
         const layers = found.said.layers;
         if (layers && layers.length < found.said.depth && host.get("layer") !== -1 && !layers.includes(host.get("layer"))) found = await seen(host, "heads", side.name, { image, layer: host.get("layer") });
         const before = await began(side.name, found, more);
+        if (!current()) return;
         side.show(found, probe, image, before);
         offerAsks();
         paint();
         ahead(host, "heads", side.name, more);
       } catch (error) {
-        side.fail(error.message);
+        if (current()) side.fail(error.message);
       } finally {
         clearTimeout(slow);
       }

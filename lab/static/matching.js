@@ -31,27 +31,30 @@ export function mount(element, host) {
     toggle("mutual", host.get("mutual") === 1, (on) => host.set({ mutual: Number(on) }), "Only pairs of which each is the other's most similar patch"),
     h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), panels, status);
   let sides = [];
-  const load = latest(fetchAll);
+  const load = latest(host, fetchAll);
   host.on(LOOKED_AT, load);
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   host.on(["image", "patch", "partner", "lines", "ratio", "mutual"], paint);
   load();
 
-  async function fetchAll() {
+  async function fetchAll(current) {
     sides = sidesFor(host, panels, sides, (name) => panel(host, name));
     let probe;
-    try { probe = await pictures(host); } catch (error) { status.textContent = error.message; return; }
+    try { probe = await pictures(host); } catch (error) { if (current()) status.textContent = error.message; return; }
+    if (!current()) return;
     const count = probe.tensors.images.shape[0], called = probe.said.names;
     status.textContent = count < 2 ? "One image alone has no correspondences: hand in two, or choose others." : "";
     refill(partner, called.join("|"), () => [h("option", { value: -1 }, "the next one"), ...called.map((text, i) => h("option", { value: i }, text))]);
     partner.value = String(Math.min(host.get("partner"), count - 1));
     await Promise.all(sides.map(async (side) => {
-      const slow = setTimeout(() => side.say("A worker looks through this network …"), 500);
+      const slow = setTimeout(() => { if (current()) side.say("A worker looks through this network …"); }, 500);
       try {
-        side.show(await seen(host, "features", side.name), probe);
+        const found = await seen(host, "features", side.name);
+        if (!current()) return;
+        side.show(found, probe);
         paint();
         ahead(host, "features", side.name);
-      } catch (error) { side.fail(error.message); } finally { clearTimeout(slow); }
+      } catch (error) { if (current()) side.fail(error.message); } finally { clearTimeout(slow); }
     }));
   }
 

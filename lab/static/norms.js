@@ -28,20 +28,22 @@ export function mount(element, host) {
   body.append(h("div", { class: "controls under" }, h("label", { class: "labelled range" }, "unusual beyond", slider, output),
     h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.cividis}` }), "3 × the layer's median")), panels);
   let sides = [];
-  host.on([...LOOKED_AT, "image"], latest(load));
+  const look = latest(host, load);
+  host.on([...LOOKED_AT, "image"], look);
   host.on(["normlayer", "longer"], paint);
   host.on("patch", afterwards(() => sides.forEach((side) => side.mark())));
   paint();
-  latest(load)();
+  look();
 
-  async function load() {
+  async function load(current) {
     sides = sidesFor(host, panels, sides, (name) => panel(host, name));
     await Promise.all(sides.map(async (side) => {
-      const slow = setTimeout(() => { if (!side.shown()) side.fail("A worker looks through this network …"); }, 500);
+      const slow = setTimeout(() => { if (current() && !side.shown()) side.fail("A worker looks through this network …"); }, 500);
       try {
         const probe = await pictures(host), image = Math.min(host.get("image"), probe.tensors.images.shape[0] - 1);
-        side.show(await seen(host, "heads", side.name, { image }), probe, image);
-      } catch (error) { side.fail(error.message); } finally { clearTimeout(slow); }
+        const found = await seen(host, "heads", side.name, { image });
+        if (current()) side.show(found, probe, image);
+      } catch (error) { if (current()) side.fail(error.message); } finally { clearTimeout(slow); }
     }));
     paint();
   }

@@ -80,14 +80,22 @@ export function weighed(host, source) {
   return `run:${run}:${track.head.checkpoints.findLast((one) => one <= Number(step)) ?? track.head.checkpoints[0]}:teacher`;
 }
 
-/** Run `load` whenever it is called, but never twice at a time: the last call waits for the one before, those between are left out. */
-export function latest(load) {
-  let busy = false, again = false;
+/** Run `load` whenever it is called, but never twice at a time: the last call waits for the one before, those between are left out.
+    Other images wait for nothing: what was asked about those before may take a network a while, and is not to be shown any more,
+    which `load(current)` learns from `current()`. */
+export function latest(host, load) {
+  let now = null, again = false;
   return async function run() {
-    if (busy) { again = true; return; }
-    busy = true;
-    try { await load(); } finally { busy = false; }
-    if (again) { again = false; run(); }
+    const images = imagesOf(host);
+    if (now?.images === images) { again = true; return; }
+    const mine = now = { images };
+    again = false;
+    try { await load(() => now === mine); } finally {
+      if (now === mine) {
+        now = null;
+        if (again) run();
+      }
+    }
   };
 }
 

@@ -207,6 +207,29 @@ def test_photographs_are_handed_in_by_file_drop_and_paste_and_folders_chosen(loo
     )
 
 
+def test_images_handed_in_wait_for_no_answer_about_others_and_stay(looking: Looking) -> None:
+    held: list[Any] = []
+    page, content = looking.page, io.BytesIO()
+    Image.new("RGB", (40, 40), (20, 160, 60)).save(content, "PNG")
+    probes = re.compile("sight/heads.*probe")
+    page.route(probes, lambda route: held.append(route))  # a network that takes its time
+    page.goto(f"{looking.watched.lab.address}/?view=attention&run={looking.run}")
+    looking.watched.wait("document.querySelectorAll('[data-view=heads] .strip-item').length > 1")
+    file = {"name": "green.png", "mimeType": "image/png", "buffer": content.getvalue()}
+    page.locator("[data-view=sources] input[type=file]").set_input_files([file])  # type: ignore[list-item]
+    green = """document.querySelectorAll('[data-view=heads] .strip-item').length === 1
+        && [...document.querySelector('[data-view=heads] canvas[data-kind=image]').getContext('2d')
+            .getImageData(9, 9, 1, 1).data].every((value, i) => Math.abs(value - [20, 160, 60, 255][i]) < 3)"""
+    looking.watched.wait(green)
+    assert held
+    for route in held:
+        with page.expect_response(probes):
+            route.continue_()
+    page.unroute(probes)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert page.evaluate(green), "what was asked before is not shown after"
+
+
 def test_the_browsers_attention_is_pythons(looking: Looking) -> None:
     random = np.random.default_rng(5)
     queries, keys = random.integers(-127, 128, (3, 7, 4)), random.integers(-127, 128, (3, 7, 4))
