@@ -8,9 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import threading
 import time
 from bisect import bisect_right
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from dino_core.rundir import read
-from dino_core.rundir.schema import EVENTS, METRICS, RUN
+from dino_core.rundir.schema import CHECKPOINTS, EVENTS, METRICS, PROBES, RUN, STEP_NAME
 from dino_core.rundir.write import plain
 from lab import longfile
 from lab.history import Curve, History
@@ -52,6 +54,7 @@ class Follower:
         self._shown: dict[str, Any] = {}
         self._seen = ""
         self._skipped_images = 0
+        self._listed: dict[str, tuple[frozenset[str], list[int]]] = {}
         self._told_diagnosis: dict[str, Any] | None = None
 
     def since(self, cursor: str = "", points: int = 2000) -> dict[str, Any]:
@@ -225,6 +228,16 @@ class Follower:
         curve = self._history.curves.get(name)
         return None if curve is None or not curve.values or math.isnan(curve.values[-1]) else curve.values[-1]
 
+    def _stops(self, kind: str, look: Callable[[Path], list[int]]) -> list[int]:
+        """Steps of the probes or checkpoints.  While no name comes or goes and all that have one are whole, none is looked into."""
+        names: frozenset[str] = frozenset()
+        with suppress(OSError):
+            names = frozenset(filter(STEP_NAME.fullmatch, os.listdir(self.path / kind)))
+        known, steps = self._listed.get(kind, (frozenset(), []))
+        if names != known or len(names) != len(steps):
+            self._listed[kind] = (names, steps := look(self.path))
+        return steps
+
     def _head(self) -> dict[str, Any]:
         """What the page says about the run above its curves."""
         about, config = self._about, self._config()
@@ -248,8 +261,8 @@ class Follower:
             "depth": backbone.get("depth"), "heads": backbone.get("heads"), "patch": backbone.get("patch"),
             "registers": backbone.get("registers"), "student_temperature": objective.get("student_temperature"),
             "backbone": backbone.get("name"), "dim": backbone.get("dim"),
-            "source": (config.get("data") or {}).get("source"), "probes": read.probes(self.path),
-            "checkpoints": read.checkpoints(self.path), "skipped_images": self._skipped_images,
+            "source": (config.get("data") or {}).get("source"), "probes": self._stops(PROBES, read.probes),
+            "checkpoints": self._stops(CHECKPOINTS, read.checkpoints), "skipped_images": self._skipped_images,
             "diagnosis": self._diagnosis(),
             "findings": [] if self._told_diagnosis else self._own_findings[-12:],
         }  # fmt: skip

@@ -120,6 +120,27 @@ def test_a_probe_is_found_without_looking_at_all_others(copy: Path, monkeypatch:
     assert listed == [Run(copy).path]
 
 
+def test_stops_are_looked_into_once_and_again_until_they_are_whole(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[Path] = []
+    look = read.probes
+    monkeypatch.setattr(read, "probes", lambda path: looked.append(path) or look(path))
+    monkeypatch.setattr(follow, "FRESH", 0)
+    follower = Follower(copy)
+
+    def told() -> list[int]:
+        return follower.since()["head"]["probes"]
+
+    assert told() == told() == [0, 200, 500]
+    assert len(looked) == 1
+    late = copy / "probes" / "step_00000700"
+    late.mkdir()
+    assert told() == [0, 200, 500], "a copy in the making"
+    shutil.copy(copy / "probes" / "step_00000500" / "tensors.safetensors", late)
+    assert told() == [0, 200, 500, 700]
+    shutil.rmtree(copy / "probes" / "step_00000200")
+    assert told() == [0, 500, 700]
+
+
 def test_what_is_missing_is_listed_with_what_there_is() -> None:
     run = Run(GOLDEN)
     with pytest.raises(RunError, match=r"no probe at step 7\. It has: 0, 200, 500"):
