@@ -10,6 +10,7 @@ const CONFIG = {
   displaylogo: false, showSendToCloud: false, responsive: false, doubleClick: false, displayModeBar: false,
 };
 const MANY = 120; // points above which a curve has no dots, or is drawn twice: thin as logged, thick as its running mean
+const LABEL = 18; // pixels that a line's label needs
 const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
 
 /** The last value of a curve that is a number. */
@@ -110,6 +111,7 @@ function onePanel(host, { height = 110 }) {
     plot.on("plotly_relayout", (changes) => {
       if ("yaxis.range[0]" in changes) tall = { of: drawn(), range: [changes["yaxis.range[0]"], changes["yaxis.range[1]"]] };
       if ("xaxis.range[0]" in changes) host.set({ xrange: [changes["xaxis.range[0]"], changes["xaxis.range[1]"]] });
+      else if (tall?.of === drawn()) draw(now.panel, now.around); // labels of lines find their side of it
     });
     plot.on("plotly_doubleclick", () => { zoom += 1; host.set({ xrange: null }); draw(now.panel, now.around); });
     plot.on("plotly_afterplot", placeClock);
@@ -189,7 +191,7 @@ function figure(host, panel, { runs, twins, first, lowest }, holder, revision, z
     if (!Number.isFinite(line.y)) continue;
     const colour = css(line.colour ?? "muted");
     layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: line.y, y1: line.y, layer: "below", line: { color: colour, width: 1.2, dash: "dash" } });
-    layout.annotations.push({ text: escaped(line.label), xref: "paper", x: line.left ? 0.004 : 0.996, y: line.y, xanchor: line.left ? "left" : "right", yanchor: line.below ? "top" : "bottom",
+    layout.annotations.push({ text: escaped(line.label), xref: "paper", x: line.left ? 0.004 : 0.996, y: line.y, xanchor: line.left ? "left" : "right", yanchor: hangs(line, layout) ? "top" : "bottom",
       showarrow: false, font: { size: 11, color: colour }, bgcolor: behind });
   }
   for (const [index, { from, to, label }] of phases(track).entries()) {
@@ -209,6 +211,14 @@ function figure(host, panel, { runs, twins, first, lowest }, holder, revision, z
   const traces = many ? ofAll(host, panel, runs, twins, kind, clocks) : ofTwo(panel, twins[1], kind, clocks);
   layout.datarevision = [kind, ...runs.map(({ track: { id, told, near } }) => `${id} ${told} ${near?.key}`), ...traces.map(({ x, name }) => `${name} ${x.length}`)].join(); // curves grow in place, and plotly looks whether it is given another list
   return { traces, layout };
+}
+
+/** Whether a line's label is below it: where the panel wants it, or where the edge of a zoom leaves no room on the other side. */
+function hangs(line, { height, margin, yaxis }) {
+  if (!yaxis.range) return Boolean(line.below);
+  const [low, high] = yaxis.range, pixels = (height - margin.t - margin.b) / (high - low);
+  const above = (high - line.y) * pixels + margin.t, below = (line.y - low) * pixels;
+  return line.below ? below >= LABEL || below >= above : above < LABEL && below > above;
 }
 
 /** Curves that were picked, by the titles of their panels: what `picked` in the address says. */

@@ -39,6 +39,7 @@ class Lab:
     address: str
     growing: Growing
     ids: dict[str, str]
+    long: Path
 
 
 @pytest.fixture(scope="module")
@@ -55,9 +56,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     long.log(1, every=1)
     long.writer.close()
     with open(long.path / "metrics.jsonl", "a") as file:
-        for step in range(2, 6001):
-            row = {"step": step, "segment": 0, "images": 64 * step, "loss": 3.5 + 0.1 * math.sin(step), "kl": 1.0}
-            file.write(json.dumps(row) + "\n")
+        file.writelines(logged_at(step) for step in range(2, 6001))
     growing = Growing(root / "runs" / "growing", golden=True)
     growing.probe()
     for _ in range(4):
@@ -65,8 +64,13 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         growing.probe()
     with serving(root / "runs", root / "cache") as (address, _):
         runs = json.load(urlopen(f"{address}/api/runs"))["runs"]
-        yield Lab(address, growing, {run["name"]: run["id"] for run in runs})
+        yield Lab(address, growing, {run["name"]: run["id"] for run in runs}, long.path)
     growing.writer.close()
+
+
+def logged_at(step: int) -> str:
+    row = {"step": step, "segment": 0, "images": 64 * step, "loss": 3.5 + 0.1 * math.sin(step), "kl": 1.0}
+    return json.dumps(row) + "\n"
 
 
 class Watched:
@@ -107,13 +111,13 @@ class Watched:
         self.page.locator(f"[data-view={view}]").scroll_into_view_if_needed()
         self.wait(f"document.querySelector('[data-view={view}] .plot')?.dataset.ready === 'yes'")
 
-    def zoom(self, view: str, left: float, right: float) -> None:
-        """Drag a box over a chart, between two parts of its width."""
+    def zoom(self, view: str, left: float, right: float, top: float = 0.3) -> None:
+        """Drag a box over a chart, between two parts of its width, from a part of its height."""
         place = self.page.locator(f"[data-view={view}] .plot .nsewdrag").first
         place.scroll_into_view_if_needed()
         box = place.bounding_box()
         assert box is not None
-        self.page.mouse.move(box["x"] + left * box["width"], box["y"] + 0.3 * box["height"])
+        self.page.mouse.move(box["x"] + left * box["width"], box["y"] + top * box["height"])
         self.page.mouse.down()
         self.page.mouse.move(box["x"] + right * box["width"], box["y"] + 0.8 * box["height"], steps=6)
         self.page.mouse.up()
@@ -151,15 +155,26 @@ def test_the_page_shows_every_view_and_asks_nobody_else(watched: Watched) -> Non
     assert "ln K" in watched.page.locator("[data-view=loss]").text_content()
 
 
+LABEL_OF_A_LINE = """() => {
+    const label = document.querySelector("[data-view=loss] .plot .annotation[data-index='0'] .annotation-text"), box = label.getBoundingClientRect();
+    const plot = label.closest(".plot"), frame = plot.getBoundingClientRect();
+    const { yaxis, _size, annotations: [lnK] } = plot._fullLayout, line = frame.top + _size.t + yaxis.l2p(lnK.y);
+    return { below: (box.top + box.bottom) / 2 > line, whole: box.top >= frame.top && box.bottom <= frame.bottom };
+}"""
+"""Of ln K in the chart of the loss: on which side of its line it is, and whether it can be read whole."""
+
+
 def test_a_new_line_and_a_new_checkpoint_appear_while_zoom_selection_and_scroll_stay(watched: Watched) -> None:
     page = watched.open(image=2).page
     watched.curve_ready("loss")
     page.evaluate("scrollTo(0, 300)")
-    watched.zoom("loss", 0.2, 0.6)
+    assert page.evaluate(LABEL_OF_A_LINE)["below"] is False, "the label of ln K stands on its line"
+    watched.zoom("loss", 0.2, 0.6, top=0.09)  # the line is at 11 %: too little room for its label
     layout = "document.querySelector('[data-view=loss] .plot')._fullLayout"
     ranges = f"[...{layout}.xaxis.range, ...{layout}.yaxis.range]"
     watched.wait(f"{ranges}[0] > 10")
-    page.wait_for_timeout(500)
+    watched.wait(f"({LABEL_OF_A_LINE})().below")
+    assert page.evaluate(LABEL_OF_A_LINE)["whole"]
     before, scroll = page.evaluate(ranges), page.evaluate("scrollY")
     delays = []
     for _ in range(5):
@@ -494,6 +509,17 @@ def test_where_one_zooms_in_a_curve_is_as_it_was_logged(watched: Watched) -> Non
     assert len(asked) == 1, "all charts ask together, and of a run that is here whole nobody asks"
     page.locator("[data-view=loss] .plot .nsewdrag").first.dblclick()
     watched.wait(f"{ranges}[1] > 64 * 5900 && {drawn}.x.length <= 2000")
+    page.locator("[data-view=timeline] .choice label", has_text="step").click()  # the run goes on, within the zoom
+    watched.wait(f"{ranges}[1] < 6100 && {drawn}.x.length <= 2000")
+    watched.zoom("loss", 0.8, 0.998)
+    watched.wait(f"{ranges}[0] > 4000 && {inside}.length > 1000")
+    before = page.evaluate(ranges)
+    assert before[1] > 6041, "room for what comes"
+    with open(watched.lab.long / "metrics.jsonl", "a") as file:
+        file.writelines(logged_at(step) for step in range(6001, 6041))
+    watched.wait(f"{LOOK_NOW}, {inside}.at(-1) === 6040")
+    watched.wait(f"{inside}.length === 6041 - Math.ceil({before[0]})")
+    assert page.evaluate(ranges) == pytest.approx(before), "the zoom stays"
 
 
 def test_another_run_can_be_picked_and_one_laid_over(watched: Watched) -> None:
