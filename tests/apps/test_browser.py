@@ -156,8 +156,8 @@ def test_the_page_shows_every_view_and_asks_nobody_else(watched: Watched) -> Non
 
 
 LABEL_OF_A_LINE = """() => {
-    const label = document.querySelector("[data-view=loss] .plot .annotation[data-index='0'] .annotation-text"), box = label.getBoundingClientRect();
-    const plot = label.closest(".plot"), frame = plot.getBoundingClientRect();
+    const plot = document.querySelector("[data-view=loss] .plot"), label = plot.querySelector("[data-index='0'] .annotation-text");
+    const box = label.getBoundingClientRect(), frame = plot.getBoundingClientRect();
     const { yaxis, _size, annotations: [lnK] } = plot._fullLayout, line = frame.top + _size.t + yaxis.l2p(lnK.y);
     return { below: (box.top + box.bottom) / 2 > line, whole: box.top >= frame.top && box.bottom <= frame.bottom };
 }"""
