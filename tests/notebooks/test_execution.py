@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import nbformat
 import pytest
 
 from notebooks import building
+from tests.notebooks.forking import Forked, forked_kernels
 
 SOURCES = building.sources()
 TRAINED: list[Path] = []
@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_alone_from_a_fresh_kernel(source, tmp_path, monkeypatch):
     monkeypatch.setenv("DINO_COURSE_QUICK", "1")
-    notebook = building.execute(building.instructor(source), tmp_path, timeout=300)
+    with forked_kernels():
+        notebook = building.execute(building.instructor(source), tmp_path, timeout=300)
     assert all(cell.execution_count for cell in notebook.cells if cell.cell_type == "code")
     if (tmp_path / "runs").exists():
         TRAINED.append(tmp_path / "runs")
@@ -35,16 +36,16 @@ def test_alone_from_a_fresh_kernel(source, tmp_path, monkeypatch):
 def one_after_the_other(files: list[Path], folder: Path) -> dict[tuple[str, str], list]:
     """What failed in each notebook, all of them in one process and one folder, without widgets and without a kernel."""
     settings = {"DINO_COURSE_QUICK": "1", "DINO_COURSE_HOME": str(folder), "DINO_COURSE_STATIC": "1"}
-    done = subprocess.run(
+    process = Forked(
         [sys.executable, str(Path(__file__).with_name("running.py")), *map(str, files)],
-        capture_output=True,
-        text=True,
         cwd=folder,
         env={**os.environ, **settings, "PYTHONPATH": building.path_with_course(), "MPLBACKEND": "agg"},
-        timeout=800,
+        said=folder / "said",
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    lines = [json.loads(line.removeprefix("ran ")) for line in done.stdout.splitlines() if line.startswith("ran ")]
+    code, said = process.wait(800), (folder / "said").read_text()
+    process.kill()
+    assert code == 0, said[-4000:]
+    lines = [json.loads(line.removeprefix("ran ")) for line in said.splitlines() if line.startswith("ran ")]
     failed = [one for line in lines for one in line["failed"].items()]
     return {(Path(file).parent.name, Path(file).stem): found for file, found in failed}
 
