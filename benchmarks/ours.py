@@ -12,10 +12,11 @@ import torch
 
 from benchmarks.setting import Setting, crops
 from dino_core.config import Machine, TrainConfig, to_json
+from dino_core.data.ahead import cut_ahead
 from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.sources import Source, open_source
-from dino_core.data.views import Batch, Boxes
+from dino_core.data.views import Batch, Boxes, Decoded
 from dino_core.engine import Engine
 from dino_core.evaluation.during import Evaluator
 from dino_core.fit import fit
@@ -71,8 +72,11 @@ def loading_steps(config: TrainConfig, folder: str) -> tuple[Engine, Iterator[Lo
 
     def steps() -> Iterator[Losses]:
         clock = Stopwatch(engine.device)
-        for step, decoded in enumerate(loader.prefetch(0, 10**9)):
-            batch = multicrop(decoded.to(engine.device), generator(config.seed, "crops", step))
+
+        def cut(decoded: Decoded, step: int) -> Batch:
+            return multicrop(decoded.to(engine.device), generator(config.seed, "crops", step))
+
+        for step, batch in enumerate(cut_ahead(cut, loader.prefetch(0, 10**9), 0, engine.device)):
             yield engine.train_step(batch, schedule.at(step), clock).losses
             if step % config.output.log_every == 0:
                 clock.take(config.output.log_every)
@@ -107,8 +111,8 @@ class StepByStep:
             writer,
         )
         self.loop.skipped = {name: torch.zeros((), device=engine.device) for name in ("steps", "in a row")}
-        self.schedule, self.multicrop = Schedule(config), MultiCrop(config.crops)
-        self.clock, self.decoded = Stopwatch(engine.device), loader.batch(0)
+        self.schedule, self.decoded = Schedule(config), loader.batch(0)
+        self.loop.multicrop, self.loop.clock = MultiCrop(config.crops), Stopwatch(engine.device)
 
     def timed(self, multiple: int) -> float:
         """Seconds of the next step whose number is a multiple of `multiple`, but of no other interval of telemetry."""
@@ -118,11 +122,11 @@ class StepByStep:
             step += 1
         loop.step = step - 1
         began = time.perf_counter()
-        batch = loop.crops(self.multicrop, self.decoded)
+        batch = loop.crops(self.decoded, loop.step)
         measure = loop.recorder.wants(step)
-        result = loop.engine.train_step(batch, self.schedule.at(loop.step), self.clock, measure=measure)
+        result = loop.engine.train_step(batch, self.schedule.at(loop.step), loop.clock, measure=measure)
         loop.step = step
         loop.count_skipped(result)
         if measure:
-            loop.log(result, batch, self.clock, output.log_every, 1.0)
+            loop.log(result, batch, loop.clock, output.log_every, 1.0)
         return time.perf_counter() - began

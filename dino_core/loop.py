@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 
 from dino_core import checkpoint, parallel
 from dino_core.config import TrainConfig
+from dino_core.data.ahead import cut_ahead
 from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.views import Batch, Decoded
@@ -110,14 +111,23 @@ class Loop:
         config, steps = self.engine.config, self.engine.config.steps or 0
         if self.step >= steps:  # resumed where the next phase begins
             return
-        batches = self.load(config).prefetch(self.step, steps)
+        decoded = self.waited_for(self.load(config).prefetch(self.step, steps))
+        batches = cut_ahead(self.crops, decoded, self.step, self.engine.device)
         while self.step < steps and not self.over:
-            with self.clock("data"):
-                decoded = next(batches)
-            with self.clock("augment"):
-                batch = self.crops(self.multicrop, decoded)
-            self.train_on(batch)
+            self.train_on(next(batches))
         batches.close()
+
+    def waited_for(self, batches: Generator[Decoded, None, None]) -> Generator[Decoded, None, None]:
+        """The same batches; the time until each is there counts as that of the data."""
+        try:
+            while True:
+                with self.clock("data"):
+                    decoded = next(batches, None)
+                if decoded is None:
+                    return
+                yield decoded
+        finally:
+            batches.close()
 
     def train_on(self, batch: Batch, asked: Network | None = None) -> None:
         """One step, and what falls on it; `asked` is who gives the targets where it is not the own teacher."""
@@ -167,10 +177,10 @@ class Loop:
             said = ", ".join(f"{name} {value}" for name, value in changed.items())
             say(f"phase {phase.phase_name} from step {self.step}: {said}")
 
-    def crops(self, multicrop: MultiCrop, decoded: Decoded) -> Batch:
-        """The views of this step: a function of seed and step alone, whatever the number of ranks."""
-        draw = generator(self.config.seed, "crops", self.step)
-        return multicrop(decoded.to(self.engine.device), draw)
+    def crops(self, decoded: Decoded, step: int) -> Batch:
+        """The views of a step: a function of seed and step alone, whatever the number of ranks."""
+        with self.clock("augment"):
+            return self.multicrop(decoded.to(self.engine.device), generator(self.config.seed, "crops", step))
 
     def log(self, result: StepResult, batch: Batch, clock: Stopwatch, steps: int, seconds: float) -> dict[str, Any]:
         """One line of metrics, and the diagnosis that follows from it."""

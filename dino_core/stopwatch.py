@@ -33,11 +33,10 @@ class Stopwatch:
 
     def take(self, steps: int) -> dict[str, float]:
         """Mean seconds a step of each part over the last `steps` steps; waits for the device."""
-        if self.events:
-            self.events[-1][2].synchronize()
-        for part, start, end in self.events:
+        events, self.events = self.events, []
+        for part, start, end in events:
+            end.synchronize()
             self.seconds[part] += start.elapsed_time(end) / 1000
         split = {part: seconds / max(steps, 1) for part, seconds in self.seconds.items()}
-        self.events.clear()
         self.seconds.clear()
         return split

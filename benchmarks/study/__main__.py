@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.report import RESULTS, machine, table, write
 from benchmarks.study.arms import GROUPS, Group, quick
-from benchmarks.study.runs import Trial, finished, trained, trained_abreast, trials
+from benchmarks.study.runs import Trial, trained, trained_abreast, trials
 
 TITLES = {
     "knn": "k-NN",
@@ -80,7 +80,7 @@ def studied(group: Group, options: argparse.Namespace) -> dict[str, Any]:
     if options.jobs > 1 and not options.measure_only:
         trained_abreast(wanted, options.runs, (*set_up, *data), options.jobs)
     for trial in wanted:
-        if options.measure_only and not finished(trial, options.runs):
+        if options.measure_only and not (options.runs / trial.name / "run.json").is_file():
             continue
         if not options.measure_only and not trained(trial, options.runs, (*set_up, *data)):
             break

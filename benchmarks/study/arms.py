@@ -125,26 +125,28 @@ DECLINE = Group(
 )
 
 DEEPER = (
-    *("--batch-size", "256", "--backbone.dim", "192", "--backbone.depth", "12", "--backbone.drop-path", "0.1"),
+    *("--batch-size", "128", "--backbone.dim", "192", "--backbone.depth", "12", "--backbone.drop-path", "0.1"),
     *("--crops.global-size", "64", "--crops.local-size", "32", "--crops.local-crops", "6"),
     *("--head.hidden", "1024", "--head.bottleneck", "128", "--head.prototypes", "1024"),
-    *("--data.shapes.size", "96", "--data.decode-size", "96", "--evaluation.size", "96"),
-    *("--optim.lr", "7e-4", "--schedules.lr-shape", "constant", "--schedules.momentum", "0.996", "0.996"),
-    *("--evaluation.every", "250", "--evaluation.train-images", "1000", "--evaluation.test-images", "400"),
-    *("--output.keep-states", "99", "--output.log-every", "50", "--output.heavy-every", "250"),
+    *("--data.shapes.size", "96", "--data.shapes.images", "4000", "--data.decode-size", "96"),
+    *("--optim.lr", "5e-4", "--schedules.lr-shape", "constant", "--schedules.momentum", "0.996", "0.996"),
+    *("--evaluation.every", "500", "--evaluation.train-images", "1000", "--evaluation.test-images", "400"),
+    *("--evaluation.size", "96", "--output.keep-states", "99"),
+    *("--output.log-every", "50", "--output.heavy-every", "250"),
 )
-"""Three times as deep and twice as wide as `tiny`, larger crops and batches, a constant rate: for a GPU."""
+"""Three times as deep and twice as wide as `tiny`, larger crops and batches, few images, a constant rate: for a GPU."""
+
 LONG = Group(
     name="long",
-    says="A deeper network for long at a constant rate, on shapes",
+    says="A deeper network for long at a constant rate, on 4000 shapes",
     recipe="tiny",
-    steps=9000,
-    looks=(1000, *range(2000, 9000, 1000)),
+    steps=6000,
+    looks=tuple(range(500, 6000, 500)),
     options=DEEPER,
     arms=(
         Arm("DINO"),
         Arm("DINO, iBOT", (*SINKHORN, "--objective.koleo-weight", "0.1", *IBOT)),
-        Arm("DINO, Gram from 5000", ("--gram.weight", "2", "--gram.anchor", "1000"), parent="DINO", at=5000),
+        Arm("Gram from 2000", ("--gram.weight", "2", "--gram.anchor", "500"), parent="DINO", at=2000),
     ),
 )
 LONG_PHOTOGRAPHS = replace(LONG, name="long_photographs", says="The same on photographs", photographs=True)

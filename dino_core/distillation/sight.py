@@ -109,8 +109,7 @@ class Eyes:
         """What a student sees at its step."""
         with loop.clock("data"):
             decoded = self._stream(loop.config.data, loop.step, lambda: loop.load(loop.config)).at(loop.step)
-        with loop.clock("augment"):
-            return loop.crops(loop.multicrop, decoded)
+        return loop.crops(decoded, loop.step)
 
     def teachers(self, step: int, seen: list[tuple[Loop, Batch]]) -> Float[Tensor, "T B 3 h w"]:
         """The global views of this rank's share of the teacher's work; `seen` is what students see."""
