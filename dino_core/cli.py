@@ -57,6 +57,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     known = commands()
+    if not known:
+        print(
+            "dino-lab: its commands are entry points, and it is not installed here: pip install -e .", file=sys.stderr
+        )
+        return 2
     if name not in known:
         print(f"dino-lab: no command {name!r}. Commands: {', '.join(known)}.", file=sys.stderr)
         return 2

@@ -120,3 +120,9 @@ def test_a_users_mistake_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_
     assert done.returncode == 2, done.stderr
     assert sentence in done.stderr + done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_not_installed_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(cli, "entry_points", lambda group: ())
+    assert cli.main(["train", "tiny"]) == 2
+    assert "it is not installed here: pip install -e ." in capsys.readouterr().err
