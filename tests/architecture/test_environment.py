@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dino_core import cli
+
 ROOT = Path(__file__).parents[2]
 
 
