@@ -69,13 +69,13 @@ def to_rgb(image: Image.Image) -> UInt8[np.ndarray, "H W 3"]:
     """RGB bytes of an image of any mode: upright by its EXIF, deep greys scaled, transparency on mid-grey."""
     image.load()
     with contextlib.suppress(Exception):  # a broken EXIF block says nothing about the picture
-        image = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return np.repeat(_bytes(np.asarray(image))[..., None], 3, 2)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, (*UNDER_TRANSPARENCY, 255)), image)
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _bytes(grey: Shaped[np.ndarray, "H W"]) -> UInt8[np.ndarray, "H W"]:

@@ -54,6 +54,12 @@ def test_a_fork_starts_at_a_checkpoint_that_its_parent_keeps_with_all_of_its_sta
                 assert (group.steps - arm.at) / (output.checkpoint_every or 1) < output.keep_states
 
 
+def test_the_recipe_for_a_gpu_is_what_the_study_measured():
+    measured_run = config_of(Trial(GROUPS["long"], GROUPS["long"].arms[0], 0))
+    apart = {name.split(".")[0] for name in differences(measured_run, recipe("shapes_gpu"))}
+    assert apart <= {"recipe", "evaluation", "output"}
+
+
 def test_a_group_of_forks_starts_at_a_checkpoint_of_the_run_it_names():
     for group in GROUPS.values():
         if group.origin:
