@@ -65,7 +65,9 @@ def start_training(run: Path, recipe: str, changed: list[str]) -> subprocess.Pop
 
 
 def stay(trainer: subprocess.Popen[bytes] | None, viewer: subprocess.Popen[bytes]) -> int:
-    """Until Ctrl-C, or until the viewer ends; the trainer gets the time to save."""
+    """Until Ctrl-C, or until the viewer ends; the trainer gets the time to save, however long that is.
+
+    A terminal sends Ctrl-C to the trainer too, so that it hears of it twice; only from the keyboard it can be told not to save."""
     asked: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: asked.append(number))
@@ -75,10 +77,10 @@ def stay(trainer: subprocess.Popen[bytes] | None, viewer: subprocess.Popen[bytes
     for process in (viewer, trainer):
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGTERM)
-    for process in (trainer, viewer):
-        if process is not None:
-            try:
-                process.wait(timeout=60)
-            except subprocess.TimeoutExpired:
-                process.kill()
+    if trainer is not None:
+        trainer.wait()
+    try:
+        viewer.wait(timeout=60)
+    except subprocess.TimeoutExpired:
+        viewer.kill()
     return 2 if failed else 0

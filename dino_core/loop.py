@@ -5,13 +5,11 @@ run can go on."""
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import torch
 
@@ -32,6 +30,7 @@ from dino_core.rundir.schema import PROBE_IMAGES, PROBES, step_name
 from dino_core.rundir.write import RunWriter
 from dino_core.schedules import Schedule
 from dino_core.seeds import generator
+from dino_core.stopping import listening
 from dino_core.stopwatch import Stopwatch
 from dino_core.telemetry.diagnosis import Diagnosis
 from dino_core.telemetry.recorder import Recorder
@@ -350,31 +349,3 @@ def begin_probes(writer: RunWriter, evaluator: Evaluator, config: TrainConfig) -
     """Store the fixed images before the first probe."""
     with writer.published_file(PROBE_IMAGES) as path:
         save_images(path, evaluator.test.first(config.output.probe_images))
-
-
-@runtime_checkable
-class Stoppable(Protocol):
-    """What can be asked to stop."""
-
-    asked_to_stop: str
-    """Who asked; empty while nobody has."""
-
-
-@contextmanager
-def listening(run: Stoppable) -> Iterator[None]:
-    """Ctrl-C and SIGTERM end the run after the step in hand, with a checkpoint; a second Ctrl-C ends it at once."""
-
-    def ask(number: int, _: object) -> None:
-        if run.asked_to_stop:
-            raise KeyboardInterrupt
-        run.asked_to_stop = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-
-    try:
-        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not the main thread: somebody else listens
-        before = {}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

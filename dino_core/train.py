@@ -52,6 +52,7 @@ from dino_core.rundir.read import checkpoints, read_config, read_run, read_table
 from dino_core.rundir.schema import CHECKPOINTS, METRICS, PROBE_IMAGES, step_name  # noqa: E402
 from dino_core.rundir.write import RunWriter  # noqa: E402
 from dino_core.seeds import seed_of  # noqa: E402
+from dino_core.stopping import uninterrupted  # noqa: E402
 from dino_core.telemetry.diagnosis import Diagnosis  # noqa: E402
 from dino_core.telemetry.mirrors import open_mirrors  # noqa: E402
 from dino_core.telemetry.monitors import catalogue  # noqa: E402
@@ -404,16 +405,32 @@ def carried_out(loop: Loop) -> str:
 
 @contextmanager
 def written_down(*loops: Loop) -> Iterator[None]:
-    """Whatever ends the runs inside is written into them."""
+    """Whatever ends the runs inside is written into those that have not ended: a fault, or the user, who did not want to wait."""
     try:
         yield
     except BaseException as error:
-        for loop in loops:
-            if loop.writer is not None:
-                loop.writer.event("failed", loop.step, why=f"{type(error).__name__}: {error}")
-                loop.writer.update(status="failed")
-                loop.writer.close()
+        with uninterrupted():
+            for loop in loops:
+                write_down(loop, error)
         raise
+
+
+def write_down(loop: Loop, error: BaseException) -> None:
+    if loop.writer is None or loop.writer.closed:
+        return
+    status, why = "failed", f"{type(error).__name__}: {error}"
+    if isinstance(error, KeyboardInterrupt):
+        status, why = "stopped", f"Ctrl-C, without saving: {left_behind(loop)}"
+        say(f"stopped at step {loop.step} ({why}). Go on with: {going_on(loop.path)}")
+    loop.writer.event(status, loop.step, why=why)
+    loop.writer.update(status=status)
+    loop.writer.close()
+
+
+def left_behind(loop: Loop) -> str:
+    """Where a run that ended without saving would go on."""
+    kept = checkpoint.newest_state(loop.path)
+    return "it has no checkpoint yet" if kept is None else f"its last checkpoint is that of step {kept}"
 
 
 def per_rank(config: TrainConfig) -> int:

@@ -12,7 +12,8 @@ import torch
 from dino_core import parallel
 from dino_core.distillation.sight import Eyes
 from dino_core.distillation.teacher import Teacher
-from dino_core.loop import Loop, listening
+from dino_core.loop import Loop
+from dino_core.stopping import listening
 from dino_core.train import farewell, written_down
 
 

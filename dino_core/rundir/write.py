@@ -80,6 +80,10 @@ class RunWriter:
             self._retry()
 
     @property
+    def closed(self) -> bool:
+        return self._claim is None
+
+    @property
     def trouble(self) -> str | None:
         """Why lines are waiting in memory, in a sentence; None when everything is on disk."""
         waiting = len(self._metrics.waiting) + len(self._events.waiting)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from dino_core import checkpoint
-from dino_core.rundir.read import checkpoints, status
+from dino_core.rundir.read import checkpoints, read_table, status
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = (
@@ -46,7 +46,9 @@ def lab_and_training(tmp_path_factory):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "dino_core.cli", "lab", "--runs", str(runs), "--port", str(port), *SMALL]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+    )
     deadline = time.monotonic() + 120
     while not listening(port) or not (runs / "tiny" / "probes").is_dir() or len(checkpoints(runs / "tiny")) < 3:
         assert process.poll() is None, process.stdout.read()
@@ -54,7 +56,7 @@ def lab_and_training(tmp_path_factory):
         time.sleep(0.2)
     yield f"http://127.0.0.1:{port}", runs / "tiny", process
     if process.poll() is None:
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)
         process.wait(90)
 
 
@@ -153,8 +155,9 @@ def test_the_viewer_holds_no_torch(lab_and_training):
 
 def test_ctrl_c_stops_both_and_saves(page, lab_and_training):
     address, run, process = lab_and_training
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the lab, its trainer and its viewer
     assert process.wait(90) == 0
     assert status(run) == "stopped"
+    assert read_table(run / "events.jsonl")[0][-1]["why"] == "Ctrl-C"
     assert checkpoint.newest_state(run) is not None
     assert not listening(int(address.rsplit(":", 1)[1]))

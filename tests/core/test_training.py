@@ -13,6 +13,7 @@ import time
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,9 +22,12 @@ import torch
 from dino_core import checkpoint, parallel
 from dino_core.config import Ibot, from_json, to_json
 from dino_core.errors import RunError
+from dino_core.loop import Loop
 from dino_core.model import load_teacher
 from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table, status
-from dino_core.train import Parent, build_engine, build_recorder, going_on, resume, start
+from dino_core.rundir.write import RunWriter
+from dino_core.stopping import READ, Listener
+from dino_core.train import Parent, build_engine, build_recorder, going_on, resume, start, written_down
 from tests.ranks import PRELOADED
 from tests.small import small_config
 
@@ -133,6 +137,20 @@ def heard(config: str, out: Path, said: Path) -> None:
         begin_or_go_on(config, out)
 
 
+def heard_saving_slowly(config: str, out: Path, said: Path, saving: Path, go_on: Path) -> None:
+    """The same, whose last checkpoint waits until `go_on` exists."""
+    save = checkpoint.save
+
+    def slowly(*given: Any) -> None:
+        while "Ctrl-C: ends" in said.read_text() and not go_on.exists():
+            saving.touch()
+            time.sleep(0.02)
+        save(*given)
+
+    checkpoint.save = slowly
+    heard(config, out, said)
+
+
 def compiled(config: str, out: Path) -> None:
     """Traced as for a GPU, but run as traced: translating takes a CPU minutes."""
     whole = torch.nn.Module.compile
@@ -176,8 +194,9 @@ def test_a_run_killed_at_random_moments_loses_nothing(tmp_path):
 
 
 def progress_of(run: Path) -> int:
-    rows = read_table(run / "metrics.jsonl")[0] if (run / "metrics.jsonl").exists() else []
-    return len(rows)
+    """Lines of metrics, asked for all the time: nothing is parsed."""
+    lines = run / "metrics.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
 
 
 @pytest.mark.slow
@@ -201,9 +220,7 @@ def test_ctrl_c_and_preemption_save_and_say_how_to_go_on(number, word, tmp_path)
     out, said = tmp_path / "run", tmp_path / "said"
     process = servers().Process(target=heard, args=(to_json(small_config(steps=100_000)), out, said))
     process.start()
-    while not (out / "metrics.jsonl").exists() or progress_of(out) < 5:
-        assert process.is_alive()
-        time.sleep(0.05)
+    waited_for(process, lambda: (out / "metrics.jsonl").exists() and progress_of(out) >= 5)
     os.kill(process.pid, number)
     process.join(60)
     assert process.exitcode == 0
@@ -212,6 +229,71 @@ def test_ctrl_c_and_preemption_save_and_say_how_to_go_on(number, word, tmp_path)
     assert checkpoint.newest_state(out) == last
     assert f"({word}), saved. Go on with: dino-lab resume" in said.read_text()
     assert read_table(out / "events.jsonl")[0][-1]["why"] == word
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_only_a_third_ctrl_c_ends_a_run_that_is_saving(saved, tmp_path):
+    out, said, saving, go_on = (tmp_path / name for name in ("run", "said", "saving", "go_on"))
+    config = to_json(small_config(steps=100_000))
+    process = servers().Process(target=heard_saving_slowly, args=(config, out, said, saving, go_on))
+    process.start()
+    waited_for(process, lambda: (out / "metrics.jsonl").exists() and progress_of(out) >= 5)
+    os.kill(process.pid, signal.SIGINT)
+    waited_for(process, saving.exists)
+    before = checkpoint.newest_state(out)
+    os.kill(process.pid, signal.SIGINT)
+    waited_for(process, lambda: "once more ends at once, without saving" in said.read_text())
+    os.kill(process.pid, signal.SIGTERM)  # as from a launcher that forwards what the terminal sends
+    if saved:
+        go_on.touch()
+        process.join(60)
+    while process.is_alive():
+        os.kill(process.pid, signal.SIGINT)
+        process.join(0.2)
+    last, why = max(rows_of(out)), read_table(out / "events.jsonl")[0][-1]["why"]
+    assert status(out) == "stopped"
+    assert checkpoint.newest_state(out) == (last if saved else before)
+    assert before < last
+    assert why == ("Ctrl-C" if saved else f"Ctrl-C, without saving: its last checkpoint is that of step {before}")
+    assert ("saved. Go on with" if saved else f"{why}). Go on with: dino-lab resume {out}") in said.read_text()
+    assert not list(out.rglob(".*.draft"))
+
+
+def waited_for(process: Any, happened: Any) -> None:
+    while not happened():
+        assert process.is_alive()
+        time.sleep(0.05)
+
+
+def test_a_hand_that_presses_three_times_at_once_is_asked_first(monkeypatch, capsys):
+    """And the sentence has been there for a moment before Ctrl-C means it."""
+    run, clock = SimpleNamespace(asked_to_stop=""), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    listener = Listener(run)
+    for _ in range(4):
+        listener.take(signal.SIGINT)
+        clock[0] += READ / 4
+    listener.take(signal.SIGTERM)
+    assert capsys.readouterr().out.count("without saving") == 1
+    clock[0] += READ
+    with pytest.raises(KeyboardInterrupt):
+        listener.take(signal.SIGINT)
+    listener.take(signal.SIGINT)  # what is under way to its end goes on
+
+
+def test_a_fault_is_not_written_into_a_run_that_had_ended(small_run, tmp_path):
+    """As that of a student which the others outlive."""
+    run = tmp_path / "ended"
+    shutil.copytree(small_run, run)
+    writer = RunWriter(run, read_run(run), to_json(read_config(run)), segment=1)
+    writer.update(status="finished")
+    writer.close()
+    ended = object.__new__(Loop)
+    ended.writer, ended.step, before = writer, 12, (run / "events.jsonl").read_bytes()
+    with pytest.raises(ZeroDivisionError), written_down(ended):
+        raise ZeroDivisionError
+    assert status(run) == "finished"
+    assert (run / "events.jsonl").read_bytes() == before
 
 
 @pytest.mark.parametrize(("hosts", "said"), [("1", "torchrun "), ("2", "torchrun --nnodes=2 ")])
