@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression
 
 from dino_core.config import Data, Shapes
 from dino_core.data.sources import open_source
@@ -44,6 +43,8 @@ def test_knn_with_fewer_rows_than_k_lets_all_vote():
 
 
 def test_the_linear_probe_agrees_with_scikit_learn():
+    from sklearn.linear_model import LogisticRegression  # two seconds, for one test
+
     torch.manual_seed(0)
     centres = torch.randn(3, 5) * 1.5
     labels = torch.randint(0, 3, (300,))

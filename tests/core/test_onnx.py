@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import multiprocessing
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from dino_core.model.convert import convert
 from dino_core.model.positions import bicubic
 from tests.core.test_convert import NETWORKS, images_of, stored
 from tests.core.test_load import close, shaken
+from tests.ranks import PRELOADED
 
 for package in onnx_module.NEEDED:
     pytest.importorskip(package, reason=f"{package} is not installed")
@@ -33,19 +34,6 @@ def test_bicubic_rows_are_torchs_interpolation_by_a_scale(side: int, n: int, off
 
 
 ANY_SIZE = ("dinov2", "dinov3", "dinov3 convnext")
-SCRIPT = """
-import sys
-from pathlib import Path
-from dino_core.model.convert import convert
-from dino_core.model.onnx import export
-from tests.core.test_onnx import shallow
-folder, run, *names = sys.argv[1:]
-for name in names:
-    backbone = shallow(name)
-    print(*export(backbone, Path(folder) / f"{name}.onnx", 4 * backbone.patch))
-done = convert(run, Path(folder) / "run.onnx", "onnx")
-print(done.said, done.differences)
-"""
 
 
 def shallow(name: str) -> Backbone:
@@ -59,10 +47,23 @@ def shallow(name: str) -> Backbone:
 def graphs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Exported by another process: the annotations that tests check know no symbolic sizes.  And what was said."""
     folder = tmp_path_factory.mktemp("graphs")
-    arguments = [sys.executable, "-W", "ignore", "-c", SCRIPT, str(folder), str(small_run), *ANY_SIZE]
-    done = subprocess.run(arguments, capture_output=True, text=True, timeout=240, cwd=Path(__file__).parents[2])
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout.splitlines()
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=write_graphs, args=(folder, small_run))
+    process.start()
+    process.join(240)
+    assert process.exitcode == 0, "its error is above"
+    return folder, (folder / "said").read_text().splitlines()
+
+
+def write_graphs(folder: Path, run: Path) -> None:
+    warnings.simplefilter("ignore")
+    said = []
+    for name in ANY_SIZE:
+        backbone = shallow(name)
+        said.append(" ".join(map(str, onnx_module.export(backbone, folder / f"{name}.onnx", 4 * backbone.patch))))
+    done = convert(str(run), folder / "run.onnx", "onnx")
+    (folder / "said").write_text("\n".join([*said, f"{done.said} {done.differences}"]))
 
 
 @pytest.mark.slow
