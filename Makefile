@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN     = $(VENV)/bin
 RUNS   ?= runs
 PORT   ?= 7860
-TESTERS ?= 2
+TESTERS ?= 3
 
 .PHONY: help lab notebooks test setup bench gallery lint fast
 .DEFAULT_GOAL := help
