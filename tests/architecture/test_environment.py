@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +15,7 @@ import pytest
 import yaml
 
 from dino_core import cli
+from tests.ranks import PRELOADED
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,13 +118,29 @@ def test_help_loads_nothing_that_takes_seconds(command):
     ],
 )
 def test_a_users_mistake_is_a_sentence_and_exit_code_2(arguments, sentence, tmp_path):
-    arguments = [argument.format(tmp=tmp_path) for argument in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "dino_core.cli", *arguments], capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 2, done.stderr
-    assert sentence in done.stderr + done.stdout
-    assert "Traceback" not in done.stderr
+    arguments, said = [argument.format(tmp=tmp_path) for argument in arguments], tmp_path.with_suffix(".said")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)  # torch, once and not once a mistake
+    process = context.Process(target=command_line, args=(arguments, said))
+    process.start()
+    process.join(120)
+    assert process.exitcode == 2, said.read_text()
+    assert sentence in said.read_text()
+    assert "Traceback" not in said.read_text()
+
+
+def command_line(arguments: list[str], said: Path) -> None:
+    with said.open("w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    sys.argv = ["dino-lab", *arguments]
+    sys.exit(cli.main())
+
+
+def test_the_command_is_a_process_that_ends_with_its_exit_code():
+    done = subprocess.run([sys.executable, "-m", "dino_core.cli", "trian"], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2
+    assert "no command 'trian'. Commands: " in done.stderr
 
 
 def test_a_folder_that_is_not_installed_says_so(monkeypatch, capsys):
