@@ -49,7 +49,7 @@ def test_impossible_options_are_refused_with_a_sentence():
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no recipe 'tny'.*tiny, gallery, vits16_dino"):
+    with pytest.raises(ConfigError, match=r"no recipe 'tny'.*tiny, gallery, shapes_gpu, vits16_dino"):
         recipe("tny")
 
 
