@@ -39,7 +39,8 @@ class Lab:
     address: str
     growing: Growing
     ids: dict[str, str]
-    long: Path
+    long: Path | None = None
+    """A run of 6000 steps, which a test may write on."""
 
 
 @pytest.fixture(scope="module")
@@ -515,6 +516,7 @@ def test_where_one_zooms_in_a_curve_is_as_it_was_logged(watched: Watched) -> Non
     watched.wait(f"{ranges}[0] > 4000 && {inside}.length > 1000")
     before = page.evaluate(ranges)
     assert before[1] > 6041, "room for what comes"
+    assert watched.lab.long is not None
     with open(watched.lab.long / "metrics.jsonl", "a") as file:
         file.writelines(logged_at(step) for step in range(6001, 6041))
     watched.wait(f"{LOOK_NOW}, {inside}.at(-1) === 6040")
