@@ -4,7 +4,7 @@
   "place": 10,
   "title": "The same image through other networks",
   "shows": "A column a network: the last layer's class-token attention, mean over heads, three components in its own basis, and what is like the patch under the pointer.",
-  "look": "Always compare with the untrained column: what it shows too, nobody has learnt. Point at a patch and see which networks find its like.",
+  "look": "Always compare with the untrained column: what it shows too, nobody has learnt. Point at a patch and see which networks find its like; a click holds it.",
   "needs": "A run with a checkpoint, or models given with dino-lab watch --models.",
   "records": ["sight/images?images={images}", "sight/features?source={source}&images={images}&image={image}", "sight/heads?source={source}&images={images}&image={image}", "compare/pca?source={source}&images={images}&image={image}"]
 }
@@ -78,6 +78,8 @@ export function mount(element, host) {
       column.words.textContent = error.message;
     }
     column.paint();
+    if (column.data) held(column);
+    told();
   }
 
   /** The last layer's class-token attention over patches, mean over heads, as shares. */
@@ -94,8 +96,9 @@ export function mount(element, host) {
     const column = { name, title, words, found, data: null };
     const one = (kind, label, paintTile) => {
       const canvas = tile((context, size) => { if (shown && column.data) paintTile(context, size, column.data, [column.data.said.rows, column.data.said.columns]); }, { "aria-label": label, "data-kind": kind, tabindex: kind === "similar" ? 0 : null });
-      canvas.addEventListener("pointermove", (event) => { if (column.data) over(event, column); });
-      canvas.addEventListener("pointerleave", () => move(null));
+      canvas.addEventListener("pointermove", (event) => { if (column.data && !host.get("pinned")) move(over(event, column)); });
+      canvas.addEventListener("pointerleave", () => { if (!host.get("pinned")) move(null); });
+      canvas.addEventListener("click", (event) => { if (column.data) pin(over(event, column)); });
       canvas.addEventListener("keydown", (event) => keys(event, column));
       return h("figure", {}, canvas, h("figcaption", {}, kind === "similar" ? found : h("small", {}, label)));
     };
@@ -160,19 +163,35 @@ export function mount(element, host) {
     drawOutline(context, size, mask, grid, { width: 1.6 });
   }
 
+  const middle = (patch, [rows, across]) => [((patch % across) + 0.5) / across, (Math.floor(patch / across) + 0.5) / rows];
+
+  /** The middle of the patch that is pointed at; null beside all. */
   function over(event, { data: { said } }) {
     const grid = [said.rows, said.columns], patch = patchAt(event, grid);
-    if (patch === null) return;
-    move([((patch % grid[1]) + 0.5) / grid[1], (Math.floor(patch / grid[1]) + 0.5) / grid[0]]);
+    return patch === null ? null : middle(patch, grid);
+  }
+
+  /** Hold a patch, so that the pointer may go elsewhere; let go of one that is held. */
+  function pin(to) {
+    const same = host.get("pinned") && JSON.stringify(to) === JSON.stringify(spot);
+    move(to);
+    host.set({ pinned: to !== null && !same });
+  }
+
+  /** The patch that a link or another page holds. */
+  function held({ name, data: { said } }) {
+    if (!spot && host.get("pinned") && host.get("patch") !== null && !name?.startsWith("model:")) move(middle(host.get("patch"), [said.rows, said.columns]));
   }
 
   function keys(event, { data }) {
+    if (event.key === "Escape") { move(null); host.set({ pinned: false }); }
     const by = { ArrowUp: [0, -1], ArrowDown: [0, 1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] }[event.key];
     if (!by || !data) return;
     event.preventDefault();
     event.stopPropagation();
     const inside = (value) => Math.min(Math.max(value, 0.001), 0.999), at = spot ?? [0.5, 0.5];
     move([inside(at[0] + by[0] / data.said.columns), inside(at[1] + by[1] / data.said.rows)]);
+    host.set({ pinned: true });
   }
 
   const told = afterwards(count);

@@ -37,7 +37,8 @@ export function patient(host) {
         return answer;
       }
       if (!current()) return null;
-      begun ??= answer.share > 0 ? { share: answer.share, at: Date.now() } : null;
+      const kind = answer.waiting.replace(/\d+/g, ""); // one thing after another, each at a pace of its own
+      if (begun?.kind !== kind) begun = answer.share > 0 ? { kind, share: answer.share, at: Date.now() } : null;
       const passed = begun ? (Date.now() - begun.at) / 1000 : 0, done = answer.share - (begun?.share ?? 0);
       tell?.(answer.waiting, answer.share, passed > 4 && done > 0 ? (passed * (1 - answer.share)) / done : null);
       await new Promise((done) => setTimeout(done, AGAIN));
@@ -67,7 +68,8 @@ export function gathering(host, network = host.get("source")) {
     return { own, kind, count, path, name, of: `${run} ${count}`, source: run && stop !== null ? `run:${run}:${stop}:teacher` : null, problem };
   }
   const source = shownAt(host, name, stop), images = kind === "data" ? (run ? `data:${run}` : null) : imagesOf(host);
-  const problem = !images ? "There is no run to take images from: choose a folder, or hand some in."
+  const coming = host.runs() === null || [[host.get("run"), host.run()], [host.get("overlay"), host.overlay()]].some(([id, track]) => id && !track);
+  const problem = !source && coming ? "" : !images ? "There is no run to take images from: choose a folder, or hand some in."
     : !source ? (name === "overlay" ? "Lay a run over this one (the button beside its name) to look through it." : "These images need a checkpoint to look through; the first has not been written yet.") : null;
   const asked = `images=${encodeURIComponent(images)}&count=${count}`;
   const path = (what, more = "") => (what === "pictures" ? `gathered/pictures?${asked}` : `gathered/${what}?source=${encodeURIComponent(source)}&${asked}&size=${size}${more}`);

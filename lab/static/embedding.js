@@ -128,7 +128,7 @@ export function mount(element, host) {
     if (!comparable) { common.textContent = "The two sides show different patches of the images, so their neighbours can't be counted against each other; images can."; return; }
     const one = both ? `Of the ${count} nearest neighbours of ${shown[0].tokens === "patches" ? `patch ${spot + 1}` : `image ${spot + 1}`}, ${both.length} are the same in both (${percent(both.length / count, 0)}; ringed in green, ✓). ` : "";
     const every = vectors.every(Boolean) ? average(...vectors, () => chosen()) : null;
-    common.textContent = one + (every ? `Over ${every.asked < every.points ? `${number(every.asked)} of ${number(every.points)}` : `all ${number(every.points)}`} points ${percent(every.share, 0)} of the ${every.count} nearest neighbours are common on average; chance gives ${percent(every.chance, 0)}.` : "");
+    common.textContent = one + (every ? `Over ${every.asked < every.points ? `${number(every.asked)} of ${number(every.points)}` : `all ${number(every.points)}`} points ${percent(every.share, 0)} of the ${every.count} nearest neighbours are common on average; chance gives ${percent(every.chance, every.chance < 0.01 ? 1 : 0)}.` : "");
   }
 }
 

@@ -26,8 +26,9 @@ export function mount(element, host) {
   const start = h("button", { type: "button", class: "step-button strong", onclick: begin }, "Start here");
   const clear = h("button", { type: "button", class: "step-button", onclick: () => { changes = { ...form.needed }; fill(); check(); } }, "as the parent");
   const status = h("p", { class: "hint", role: "status" }), trust = h("p", { class: "hint" }), list = h("div", { class: "started" });
+  const none = h("p", { class: "hint", role: "status", hidden: true }, "No option fits. Their names, sections and explanations are searched.");
   const left = h("div", { class: "fork-form" }, h("h3", {}, "Recipes of failure"), presets,
-    h("div", { class: "controls under" }, search, h("label", { class: "labelled" }, only, " changed only")), groups);
+    h("div", { class: "controls under" }, search, h("label", { class: "labelled" }, only, " changed only")), none, groups);
   const right = h("div", { class: "fork-side" }, h("h3", {}, "What differs from the parent"), diff, h("label", { class: "labelled" }, "name ", name), problem,
     h("div", { class: "controls" }, start, copy, clear), status, command, trust);
   const whole = h("div", { class: "fork" }, left, right);
@@ -146,6 +147,7 @@ export function mount(element, host) {
       group.hidden = ![...group.querySelectorAll(".option")].some((line) => !line.hidden);
       if ((words.length || only.checked) && !group.hidden) group.open = true;
     });
+    none.hidden = [...groups.querySelectorAll(".option")].some((line) => !line.hidden);
   }
 
   // ---- what would run
@@ -159,7 +161,7 @@ export function mount(element, host) {
         if (now !== checked) return;
         problem.textContent = found.problem;
         name.placeholder = found.name;
-        command.textContent = found.command;
+        command.replaceChildren(...found.command.split(/(--[\w.-]+)/).map((part) => (part.startsWith("--") ? h("span", { class: "flag" }, part) : part)));
         [command, copy].forEach((one) => { one.hidden = Boolean(found.problem); });
         start.disabled = Boolean(found.problem) || form.read_only;
         start.title = form.read_only ? "This lab is read-only; the command can be pasted into a terminal." : "";

@@ -105,7 +105,7 @@ export function mount(element, host) {
       if (key !== compared) return;
       const rows = merged(found), names = others.map(nameOf);
       summary.textContent = !rows.length ? `${names.join(", ")} ${names.length > 1 ? "were" : "was"} told the same`
-        : `${rows.length} options differ between ${nameOf(run)} and ${names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0]}`;
+        : `${rows.length === 1 ? "1 option differs" : `${rows.length} options differ`} between ${nameOf(run)} and ${names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0]}`;
       place.replaceChildren(rows.length ? table(rows, [run, ...others].map(nameOf)) : "");
     } catch (error) { summary.textContent = error.message; }
   }

@@ -280,6 +280,8 @@ def test_a_line_around_points_gives_a_gallery_and_a_click_the_neighbours(watched
     watched.wait("document.querySelectorAll('.embedding-side .shot').length === 13")
     page.get_by_label("entropy").check(force=True)
     page.get_by_text("ln K =").first.wait_for()
+    page.evaluate("import('/static/lab/page.js').then(({ host }) => host.set({ colour: 'label' }))")
+    watched.wait("document.querySelector('[data-view=embedding] input[value=label]').checked")
 
 
 def test_fifty_thousand_points_are_drawn_and_found_under_the_pointer(watched: Watched) -> None:

@@ -286,6 +286,8 @@ def test_a_fork_is_filled_in_started_and_stopped_from_the_page(opened: Open) -> 
     view.get_by_role("button", name="switch centering off").click()
     view.locator(".diff-table tr", has_text="objective.centering").wait_for()
     assert "--objective.centering none" in view.locator(".command").inner_text()
+    view.get_by_role("searchbox").fill("zzzz")
+    view.get_by_text("No option fits.").wait_for()
     view.get_by_role("searchbox").fill("local size")
     opened.wait(
         "[...document.querySelectorAll('[data-view=fork] .option:not(.fixed)')].filter((o) => o.offsetParent).length === 1"
@@ -405,6 +407,13 @@ def test_networks_are_compared_under_one_pointer_and_by_alignment(opened: Open) 
     value = float(f"{found['matrix'][1][2]:.3g}")
     assert words.inner_text() == f"checkpoint 200 with checkpoint 500: CKA {value:g}"
     alignment.locator("[data-matrix=layer]:visible").wait_for()
+    switch = page.locator("[data-view=compare] .toggle input")
+    switch.focus()
+    page.keyboard.press("Space")
+    assert switch.is_checked()
+    assert switch.evaluate("(box) => getComputedStyle(box).outlineStyle") == "solid", "the focus can be seen"
+    page.locator("[data-view=compare] .scale", has_text="each column's least").wait_for()
+    page.keyboard.press("Space")
     page.locator("[data-view=compare] [data-kind=similar]").first.focus()
     page.keyboard.press("ArrowRight")
     page.locator("[data-view=compare] .network small", has_text="alike (> 0.6):").first.wait_for()
