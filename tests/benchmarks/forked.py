@@ -48,6 +48,7 @@ class Forked:
         asked, answered = os.pipe(), os.pipe()
         self.pid, self.code = os.fork(), None
         if self.pid == 0:
+            os.setsid()
             os.dup2(asked[0], 0)
             os.dup2(answered[1], 1)
             os.close(asked[1])
@@ -62,8 +63,10 @@ class Forked:
         return self.code
 
     def kill(self) -> None:
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGKILL)
+        """And the processes that it started, which load data for it."""
+        for end in (os.killpg, os.kill):
+            with suppress(ProcessLookupError):
+                end(self.pid, signal.SIGKILL)
 
     def communicate(self) -> None:
         self.stdin.close()
