@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -18,6 +19,11 @@ from typing import Any
 from benchmarks.hosts import CHROMIUM, DRAWN, FLAGS
 
 Message = dict[str, Any]
+ON_FILES_3_AND_4 = """import fcntl, os, sys
+read, write = (fcntl.fcntl(int(file), fcntl.F_DUPFD, 10) for file in sys.argv[1:3])  # out of the way of 3 and 4
+os.dup2(read, 3), os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])"""
+"""A shell would do, but Debian's takes no file above 9."""
 
 
 class Bare:
@@ -89,7 +95,7 @@ def bare() -> Iterator[Bare]:
     (read, to), (back, write) = os.pipe(), os.pipe()
     with tempfile.TemporaryDirectory(prefix="benchmark-", ignore_cleanup_errors=True) as profile:
         flags = [*FLAGS, "--headless", "--remote-debugging-pipe", f"--user-data-dir={profile}", "about:blank"]
-        command = ["/bin/sh", "-c", f'exec "$@" 3<&{read} 4>&{write}', "sh", str(CHROMIUM), *flags]
+        command = [sys.executable, "-c", ON_FILES_3_AND_4, str(read), str(write), str(CHROMIUM), *flags]
         process = subprocess.Popen(command, pass_fds=(read, write), stderr=subprocess.DEVNULL)
         os.close(read)
         os.close(write)
