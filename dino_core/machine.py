@@ -45,7 +45,7 @@ def choose(machine: Machine, *, remembered: bool = False) -> tuple[Machine, list
     if machine.device and not _is_here(machine.device):
         if not remembered:
             raise ConfigError(
-                f"machine.device is {machine.device!r}, which torch does not see here; expected cpu, or none."
+                f"machine.device is {machine.device!r}, which torch does not see here; expected cpu, or none at all."
             )
         said.append(f"trained on {machine.device}, which is not here")
         machine = Machine(compile=machine.compile, parallel=machine.parallel)
@@ -68,8 +68,13 @@ def choose(machine: Machine, *, remembered: bool = False) -> tuple[Machine, list
 def _is_here(device: str) -> bool:
     import torch
 
-    kind = torch.device(device).type
-    return kind not in ("cuda", "mps") or (torch.cuda if kind == "cuda" else torch.backends.mps).is_available()
+    try:
+        wanted = torch.device(device)
+    except RuntimeError:  # no such kind
+        return False
+    if wanted.type == "cuda":
+        return torch.cuda.is_available() and (wanted.index or 0) < torch.cuda.device_count()
+    return wanted.type != "mps" or torch.backends.mps.is_available()
 
 
 def _own(device: str) -> str:

@@ -71,10 +71,11 @@ def barrier() -> None:
 
 
 def start(device: torch.device) -> None:
-    """Join the process group when torchrun started us; one process alone needs none."""
+    """Work on this device, and join the process group when torchrun started us; one process alone needs none."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams and events are those of the device in hand
     if "RANK" in os.environ and not active():
         if device.type == "cuda":
-            torch.cuda.set_device(device)
             dist.init_process_group("nccl", device_id=device)
         else:
             dist.init_process_group("gloo")

@@ -58,7 +58,7 @@ def _beside(
 def _taken(cut: Future[tuple[Batch, torch.cuda.Event]]) -> Batch:
     """The batch, for the stream of the step: it waits for the views, and their memory is not given away under it."""
     batch, done = cut.result()
-    here = torch.cuda.current_stream()
+    here = torch.cuda.current_stream(batch.globals.device)
     here.wait_event(done)
     for field in fields(batch):
         part = getattr(batch, field.name)

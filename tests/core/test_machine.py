@@ -67,6 +67,8 @@ def test_a_device_that_is_not_here_is_refused_or_where_only_remembered_replaced(
     asked = Machine(device="cuda:1", threads=1, precision="fp16", compile=True)
     with pytest.raises(ConfigError, match="'cuda:1', which torch does not see here"):
         machine.choose(asked)
+    with pytest.raises(ConfigError, match="'gpu', which torch does not see here"):
+        machine.choose(Machine(device="gpu"))
     chosen, said = machine.choose(asked, remembered=True)
     assert (chosen.device, chosen.compile) == ("cpu", True)
     assert chosen.precision != "fp16"
@@ -76,6 +78,7 @@ def test_a_device_that_is_not_here_is_refused_or_where_only_remembered_replaced(
 
 def test_under_torchrun_each_process_has_the_gpu_of_its_own(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
     told = {None: "cuda:0", "cuda": "cuda:0", "cuda:0": "cuda:0", "cuda:1": "cuda:1"}
     for device, expected in told.items():
