@@ -81,6 +81,7 @@ function onePanel(host, { height = 110 }) {
   const title = h("h3"), legend = h("dl", { class: "legend" });
   const holder = h("div", { class: "plot-frame" }, plot, clock);
   const element = h("section", { class: "panel", style: `--height:${height}px` }, h("div", { class: "panel-head" }, title, legend), holder);
+  let size = null; // [width, height], kept so that drawing need not ask for it, and have the page laid out for the answer
   let now = null, busy = false, later = false, zoom = 0, tall = null, alone = null; // the height of the zoom and what it holds for, the curve that is drawn for all
   const drawn = () => `${host.get("run")} ${host.get("xaxis")} ${zoom}`;
 
@@ -96,7 +97,8 @@ function onePanel(host, { height = 110 }) {
     busy = true;
     try {
       const Plotly = await host.plotly();
-      const { traces, layout } = figure(host, now.panel, now.around, holder, drawn(), tall?.of === drawn() ? tall.range : null);
+      size ??= [holder.clientWidth, holder.clientHeight];
+      const { traces, layout } = figure(host, now.panel, now.around, size, drawn(), tall?.of === drawn() ? tall.range : null);
       await Plotly.react(plot, traces, layout, CONFIG);
       if (!plot.dataset.ready) listen(Plotly);
       placeClock();
@@ -116,10 +118,10 @@ function onePanel(host, { height = 110 }) {
     plot.on("plotly_doubleclick", () => { zoom += 1; host.set({ xrange: null }); draw(now.panel, now.around); });
     plot.on("plotly_afterplot", placeClock);
     plot.on("plotly_click", (event) => host.seek(stepAt(host, event.points[0].x)));
-    let width = holder.clientWidth, height = holder.clientHeight;
-    new ResizeObserver(() => {
-      if (!holder.clientWidth || (holder.clientWidth === width && Math.abs(holder.clientHeight - height) < 4)) return;
-      [width, height] = [holder.clientWidth, holder.clientHeight];
+    new ResizeObserver(([{ contentRect }]) => {
+      const [width, height] = [contentRect.width, contentRect.height].map(Math.round);
+      if (!width || (width === size[0] && Math.abs(height - size[1]) < 4)) return;
+      size = [width, height];
       draw(now.panel, now.around);
     }).observe(holder);
   }
@@ -172,20 +174,21 @@ function onePanel(host, { height = 110 }) {
   return { element, draw, placeClock, remove: () => { window.Plotly?.purge(plot); element.remove(); } };
 }
 
-function figure(host, panel, { runs, twins, first, lowest }, holder, revision, zoomed) {
+function figure(host, panel, { runs, twins, first, lowest }, [width, tall], revision, zoomed) {
   const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css), behind = tint(paper, 0.72);
   const range = host.get("xrange"), kind = AXES[host.get("xaxis")] ? host.get("xaxis") : "step";
   const { track } = runs[0], clocks = runs.map((one) => clockOf(kind, one.track)), at = clocks[0], many = runs.length > 2;
-  const height = Math.max(holder.clientHeight, 60);
+  const height = Math.max(tall, 60);
   const layout = {
-    height, width: holder.clientWidth, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "x unified",
+    height, width, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "x unified",
     margin: { l: LEFT, r: RIGHT, t: first && phases(track).length ? 17 : 8, b: lowest ? 36 : 7 }, uirevision: revision, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 }, namelength: many ? 26 : 15 },
     shapes: [], annotations: [],
     xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 5, font: { size: 12 } } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
-      nticks: holder.clientWidth < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
+      nticks: width < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
       showticklabels: lowest, range: range ? [...range] : [earliest(runs, at), furthest(runs, clocks)] },
-    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power" },
+    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power",
+      ticklabeloverflow: "allow" }, // they have room above and below; to see whether they do, plotly would measure each
   };
   for (const line of panel.lines ?? []) {
     if (!Number.isFinite(line.y)) continue;

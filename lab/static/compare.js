@@ -14,7 +14,7 @@
 import { arrange, card, h, number, percent, toggle } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { LOOKED_AT, imagesOf, keepSight, nameOf, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
-import { afterwards, drawOutline, drawPatches, drawPicture, patchAt, picture, ramp, strip, tile } from "./tiles.js";
+import { afterwards, drawOutline, drawPatches, drawPicture, inTurn, patchAt, picture, ramp, strip, tile } from "./tiles.js";
 
 const MOST = 6; // even shares of the attention that are drawn brightest
 const LIKE = 0.6; // cosine from which a patch counts as like another
@@ -26,6 +26,7 @@ export function mount(element, host) {
   const body = card(element, { ...host.about, controls: [toggle("each its own scale", false, (on) => { own = on; scaled(); paint(); }, "Cosine from the 2nd to the 98th percentile of each column, instead of −0.2 to 1 in all")], data: table });
   const images = strip(host, "Images"), status = h("p", { class: "hint", role: "status" }), place = h("div", { class: "networks" });
   const likes = h("span"), spoken = h("p", { class: "sr-only", role: "status" });
+  const told = afterwards(count), paint = inTurn(body, () => { columns.forEach((column) => column.paint()); told(); });
   scaled();
   body.append(images, h("div", { class: "controls under" }, scale("attention: none", "magma", `${MOST} × an even share`), likes), status, spoken, place);
   host.on([...LOOKED_AT, "image", "runs"], load);
@@ -194,18 +195,11 @@ export function mount(element, host) {
     host.set({ pinned: true });
   }
 
-  const told = afterwards(count);
-  let queued = false;
   function move(to) {
     if (JSON.stringify(to) === JSON.stringify(spot)) return;
     spot = to;
     const first = columns.find((column) => column.data && !column.name?.startsWith("model:"))?.data.said;
     if (first) host.set({ patch: spot ? patchOf([first.rows, first.columns]) : null });
     paint();
-  }
-  function paint() {
-    if (queued) return;
-    queued = true;
-    requestAnimationFrame(() => { queued = false; columns.forEach((column) => column.paint()); told(); });
   }
 }

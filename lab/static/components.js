@@ -15,7 +15,7 @@ import { bound } from "./bound.js";
 import { card, choice, h, refill, toggle } from "./dom.js";
 import { componentsPanel } from "./componentspanel.js";
 import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sourceOf, sidesFor } from "./sight.js";
-import { strip } from "./tiles.js";
+import { inTurn, strip } from "./tiles.js";
 
 const KINDS = { off: "everything", shown: "shown only", fitted: "fitted to it", clicked: "by pointing" };
 
@@ -41,12 +41,12 @@ export function mount(element, host) {
   body.append(images, h("div", { class: "controls under" }, h("span", { class: "labelled" }, "components ", ...channels), single, h("label", { class: "labelled" }, "foreground", ground),
     h("label", { class: "labelled range" }, "threshold", cut), flip, pin), h("div", { class: "controls" }, pointing, again), panels, status);
   let sides = [];
-  const load = latest(host, fetchAll);
+  const load = latest(host, fetchAll), paint = inTurn(body, () => { controls(); sides.forEach((side) => side.paint()); });
   host.on([...LOOKED_AT, "fit", "basis", "reference", "channels", "flip"], load);
   host.on(["foreground", "cut"], () => { if (host.get("foreground") === "fitted" || sides.fitted) load(); paint(); });
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   host.on(["image", "examples"], paint);
-  host.on("patch", () => requestAnimationFrame(() => sides.forEach((side) => side.point())));
+  host.on("patch", inTurn(body, () => sides.forEach((side) => side.point())));
   host.on("image", () => { if (fit.querySelector("[value=chosen]").checked && !host.get("fit").includes(",")) host.set({ fit: String(host.get("image")) }); });
   load();
 
@@ -99,12 +99,5 @@ export function mount(element, host) {
     cut.parentElement.hidden = off;
     pin.hidden = host.get("basis") === "own";
     refill(pin, String(host.get("reference")), () => [host.get("reference") < 0 ? "match to this checkpoint" : `matched to step ${host.get("reference")}; match to this one`]);
-  }
-
-  let queued = false;
-  function paint() {
-    if (queued) return;
-    queued = true;
-    requestAnimationFrame(() => { queued = false; controls(); sides.forEach((side) => side.paint()); });
   }
 }

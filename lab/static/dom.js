@@ -69,7 +69,14 @@ export function duration(seconds) {
 }
 
 /** A colour or size of the theme that holds where the views are: on the page, or in a notebook that has its own. */
-export const css = (name) => getComputedStyle(document.querySelector(".lab-view") ?? document.body).getPropertyValue(`--${name}`).trim();
+export function css(name) {
+  const key = `${document.body.className} ${name}`;
+  if (!looked.size) setTimeout(() => looked.clear());
+  if (!looked.has(key)) looked.set(key, getComputedStyle(document.querySelector(".lab-view") ?? document.body).getPropertyValue(`--${name}`).trim());
+  return looked.get(key);
+}
+
+const looked = new Map(); // for one task: each look at a style has the page's worked out anew where anything was changed
 
 /** A view's frame: its title, what it shows, what to look at; controls to the right, content below.
     `data()` → { name: { column: [values] } } are numbers to save that no chart of the view shows, `python()` code that makes what no run holds. */

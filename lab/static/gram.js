@@ -16,7 +16,7 @@ import { card, h, number, offer, refill } from "./dom.js";
 import { RAMP_CSS } from "./maps.js";
 import { gramBinned, gramChanged, gramOrder, gramRow, overall, rowsOf } from "./matrices.js";
 import { LOOKED_AT, ahead, imagesOf, keepSight, latest, nameOf, pictures, sourceOf } from "./sight.js";
-import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, strip, tile } from "./tiles.js";
+import { drawOutline, drawPatches, drawPicture, forget, inTurn, patchAt, picture, ramp, strip, tile } from "./tiles.js";
 
 const BINS = 256; // rows of a drawn matrix; with more patches each row is the mean of neighbours in the order
 const AT_ONCE = 300; // patches up to which "how much each changed" is worked out before painting
@@ -38,11 +38,15 @@ export function mount(element, host) {
     h("span", { class: "scale" }, "difference −0.6", h("i", { style: `background:${RAMP_CSS.balance}` }), "0.6"));
   const first = side(host, false), second = side(host, true);
   body.append(images, scales, first.element, second.element, status);
-  const load = latest(host, fetchAll);
+  let shownImages = null, classes = null;
+  const load = latest(host, fetchAll), paint = inTurn(body, () => {
+    if (shownImages) images.fill(shownImages.images, shownImages.labels, classes);
+    first.paint();
+    second.paint();
+  });
   host.on([...LOOKED_AT, "anchor"], load);
   host.on(["image", "patch", "gramOrder", "pinned"], paint);
   host.on("data", () => { if (!first.ready() || (beside(host) !== null) !== second.ready()) load(); });
-  let queued = false, shownImages = null, classes = null;
   load();
 
   async function fetchAll(current) {
@@ -105,16 +109,6 @@ export function mount(element, host) {
     anchors.value = String(anchor);
   }
 
-  function paint() {
-    if (queued) return;
-    queued = true;
-    requestAnimationFrame(() => {
-      queued = false;
-      if (shownImages) images.fill(shownImages.images, shownImages.labels, classes);
-      first.paint();
-      second.paint();
-    });
-  }
 }
 
 /** The network beside the first: the one that is chosen, else the run that is laid over this one; null for none. */

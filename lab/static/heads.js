@@ -16,7 +16,7 @@ import { RAMP_CSS } from "./maps.js";
 import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sidesFor } from "./sight.js";
 import { headsPanel } from "./headspanel.js";
 import { slider } from "./slider.js";
-import { afterwards, strip } from "./tiles.js";
+import { afterwards, inTurn, strip } from "./tiles.js";
 
 const SORTS = { layer: "by layer", entropy: "by entropy, narrow first", distance: "by distance, near first", jaccard: "by overlap with the object", change: "by change since the first checkpoint" };
 
@@ -32,8 +32,15 @@ export function mount(element, host) {
   body.append(images, h("div", { class: "controls under" },
     slider(host, "mass", "mass", [0.05, 0.95, 0.05], (mass) => `${Math.round(100 * mass)} %`), slider(host, "opacity", "opacity", [0, 1, 0.05], (share) => `${Math.round(100 * share)} %`), several,
     h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), "6× an equal share")), panels, status);
-  let sides = [];
-  const load = latest(host, fetchAll);
+  let sides = [], whole = false;
+  const load = latest(host, fetchAll), rest = afterwards(() => sides.forEach((side) => side.rest()));
+  /** What the token that asks changes: the maps first, words a frame later. */
+  const point = inTurn(body, () => {
+    sort.value = host.get("sort");
+    sides.forEach((side) => side.paint());
+    if (whole) sides.forEach((side) => side.rest()); else rest();
+    whole = false;
+  });
   host.on([...LOOKED_AT, "image", "layer"], load);
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   host.on(["asks", "mass", "heads", "sort", "opacity", "head"], paint);
@@ -86,22 +93,8 @@ export function mount(element, host) {
     if (asks.selectedIndex < 0) asks.value = "cls";
   }
 
-  let queued = false, whole = false;
-  const rest = afterwards(() => sides.forEach((side) => side.rest()));
   function paint() {
     whole = true;
     point();
-  }
-
-  /** What the token that asks changes: the maps first, words a frame later. */
-  function point() {
-    if (queued) return;
-    queued = true;
-    requestAnimationFrame(() => {
-      sort.value = host.get("sort");
-      sides.forEach((side) => side.paint());
-      if (whole) sides.forEach((side) => side.rest()); else rest();
-      queued = whole = false;
-    });
   }
 }

@@ -17,7 +17,7 @@ import { nearest, pairs, rowsOf } from "./matches.js";
 import { picker } from "./picker.js";
 import { LOOKED_AT, ahead, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { slider } from "./slider.js";
-import { afterwards, drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
+import { afterwards, drawOutline, drawPatches, drawPicture, forget, inTurn, patchAt, picture, ramp, tile } from "./tiles.js";
 
 const NS = "http://www.w3.org/2000/svg";
 const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7", "#0072b2"];
@@ -31,7 +31,7 @@ export function mount(element, host) {
     toggle("mutual", host.get("mutual") === 1, (on) => host.set({ mutual: Number(on) }), "Only pairs of which each is the other's most similar patch"),
     h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), panels, status);
   let sides = [];
-  const load = latest(host, fetchAll);
+  const load = latest(host, fetchAll), paint = inTurn(body, () => sides.forEach((side) => side.paint()));
   host.on(LOOKED_AT, load);
   host.on("data", () => { if (!sides.some((side) => side.shown())) load(); });
   host.on(["image", "patch", "partner", "lines", "ratio", "mutual"], paint);
@@ -56,13 +56,6 @@ export function mount(element, host) {
         ahead(host, "features", side.name);
       } catch (error) { if (current()) side.fail(error.message); } finally { clearTimeout(slow); }
     }));
-  }
-
-  let queued = false;
-  function paint() {
-    if (queued) return;
-    queued = true;
-    requestAnimationFrame(() => { queued = false; sides.forEach((side) => side.paint()); });
   }
 }
 

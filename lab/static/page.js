@@ -38,15 +38,30 @@ const named = (key) => NAMES[key] ?? key;
 const query = () => new URLSearchParams(location.search);
 const read = () => ({ get: (key) => query().get(named(key)) });
 
-function write(changes) {
-  const next = query();
+const RESTED = 250; // milliseconds after the last step of scrubbing
+
+let owed = null, resting = null;
+
+/** Each address that is written has the browser ask for the page's icon anew: while somebody scrubs that is left until the clock rests. */
+function write(changes, passing) {
+  owed = changes;
+  clearTimeout(resting);
+  if (passing) resting = setTimeout(settleAddress, RESTED); else settleAddress();
+}
+
+function settleAddress() {
+  const changes = owed, next = query();
+  owed = null;
+  if (!changes) return;
   for (const [key, value] of changes) if (value === null) next.delete(named(key)); else next.set(named(key), value);
   const text = next.toString();
   const address = `${location.pathname}${text ? "?" + text : ""}${location.hash}`;
   if (address !== location.pathname + location.search + location.hash) history.replaceState(history.state, "", address);
 }
 
-export const host = createHost({ ask, url, plotly, read, write });
+const link = () => { settleAddress(); return location.href; };
+
+export const host = createHost({ ask, url, plotly, read, write, link });
 
 /** `?card=NAME`: that view of a page alone, for a projector; the others are not even fetched. */
 const alone = query().get("card");

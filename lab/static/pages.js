@@ -24,20 +24,20 @@ export function mount(element, host) {
     refill(list, `${host.get("page")} ${pages.length}`, () => pages.map(({ name, title, question }) =>
       h("a", { href: "?", title: question, "aria-current": name === host.get("page") ? "page" : null,
         onclick: (event) => {
-          if (event.metaKey || event.ctrlKey || event.shiftKey) { event.currentTarget.href = address(name); return; }
+          if (event.metaKey || event.ctrlKey || event.shiftKey) { event.currentTarget.href = address(host, name); return; }
           event.preventDefault();
           host.set({ page: name });
           scrollTo(0, 0);
         },
-        onauxclick: (event) => { event.currentTarget.href = address(name); } }, title)));
+        onauxclick: (event) => { event.currentTarget.href = address(host, name); } }, title)));
     if (seen === host.get("page")) return; // only who goes elsewhere is taken there
     seen = host.get("page");
     list.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   }
 }
 
-function address(page) {
-  const query = new URLSearchParams(location.search);
+function address(host, page) {
+  const query = new URL(host.link()).searchParams;
   query.set("view", page); // as page.js names it
   return `?${query}`;
 }

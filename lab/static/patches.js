@@ -14,7 +14,7 @@
 import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { beside } from "./sight.js";
-import { afterwards, drawOutline, drawPatches, drawPicture, forget, patchAt, picture, ramp, tile } from "./tiles.js";
+import { afterwards, drawOutline, drawPatches, drawPicture, forget, inTurn, patchAt, picture, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
   const view = { mode: "joint", foreground: false };
@@ -29,9 +29,10 @@ export function mount(element, host) {
   const about = h("p", { class: "hint" });
   body.append(large, h("div", { class: "controls under" }, about, h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), small, status);
   host.on(["stop", "run"], load);
+  let shown = null, asked = 0, anchor = { run: null, step: null }, maps = null, mapsOf = "";
+  const paint = inTurn(body, () => { if (shown) fill(); });
   host.on(["image", "patch"], paint);
   host.on("data", () => { if (!shown) load(); });
-  let shown = null, asked = 0, anchor = { run: null, step: null }, maps = null, mapsOf = "", queued = false;
   const paintSmall = afterwards(() => small.querySelectorAll("canvas").forEach((canvas) => canvas.paint()));
 
   async function load() {
@@ -65,12 +66,6 @@ export function mount(element, host) {
   function ahead(query) {
     const attention = host.get("layer") === -1 ? ["attention?layer=-1"] : [];
     host.ahead("patches", beside(host).flatMap((stop) => [`pca?${query}`, "features", ...attention].map((what) => [`run/${host.get("run")}/probe/${stop}/${what}`])));
-  }
-
-  function paint() {
-    if (queued) return;
-    queued = true;
-    requestAnimationFrame(() => { queued = false; if (shown) fill(); });
   }
 
   function fill() {

@@ -4,7 +4,7 @@
 // lives in the address, so that a link leads back to it.  Data come in small pieces, by cursors; a tab nobody looks at asks nothing.
 //
 // Where they come from is the business of a `transport` (a page of the lab: page.js; a notebook; one file on a USB stick):
-//   ask(path, body) → JSON or { tensors, said }, null where there is nothing new; url(path); plotly(); read() and write(Map) of the address;
+//   ask(path, body) → JSON or { tensors, said }, null where there is nothing new; url(path); plotly(); read() and write(Map, passing) of the address;
 //   link() to what is shown; where it is known elsewhere when there is something new, wake(tick), and pace, milliseconds between questions.
 
 import { closer } from "./closer.js";
@@ -31,7 +31,7 @@ export function createHost(transport, given = {}) {
       const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
       if (!changed.length) return;
       Object.assign(state, changes);
-      if (changed.some((key) => key in kept || key === "follow")) writeAddress();
+      if (changed.some((key) => key in kept || key === "follow")) writeAddress(changed.every((key) => key === "step" || key === "follow"));
       changed.forEach((key) => emit(key));
       if (["run", "overlay", "beside"].some((key) => changed.includes(key))) tick();
     },
@@ -131,7 +131,8 @@ export function createHost(transport, given = {}) {
     }));
   }
 
-  const writeAddress = () => transport.write(address());
+  /** `passing`: the next change may follow at once, as in scrubbing. */
+  const writeAddress = (passing = false) => transport.write(address(), passing);
 
   // ---- asking
 

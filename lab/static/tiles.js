@@ -29,6 +29,20 @@ export const forget = (element) => element.querySelectorAll("canvas").forEach((c
 /** The next frame has been painted. */
 export const painted = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
 
+/** What has the work done in the next frame, once however often it is called by then.  Of views that follow a patch the one that is
+    pointed at comes first, the others a frame later. */
+export function inTurn(element, work) {
+  let queued = false;
+  const now = () => { queued = false; work(); };
+  return () => {
+    if (queued) return;
+    queued = true;
+    const pointed = globalThis.event?.type === "pointermove" ? globalThis.event.target : null;
+    const elsewhere = pointed && !element.closest("[data-view]")?.contains(pointed);
+    requestAnimationFrame(elsewhere ? () => requestAnimationFrame(now) : now);
+  };
+}
+
 /** What does the work a frame later, unless it is called again by then: what is pointed at goes first. */
 export function afterwards(work) {
   let called = 0;
