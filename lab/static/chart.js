@@ -12,6 +12,7 @@ const CONFIG = {
 const MANY = 120; // points above which a curve has no dots, or is drawn twice: thin as logged, thick as its running mean
 const LABEL = 18; // pixels that a line's label needs
 const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
+const PROJECTED = 1.25; // how much larger letters are on a projector
 
 /** The last value of a curve that is a number. */
 export const last = (curve) => curve?.y.findLast((y) => y !== null) ?? null;
@@ -178,13 +179,13 @@ function figure(host, panel, { runs, twins, first, lowest }, [width, tall], revi
   const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css), behind = tint(paper, 0.72);
   const range = host.get("xrange"), kind = AXES[host.get("xaxis")] ? host.get("xaxis") : "step";
   const { track } = runs[0], clocks = runs.map((one) => clockOf(kind, one.track)), at = clocks[0], many = runs.length > 2;
-  const height = Math.max(tall, 60);
+  const height = Math.max(tall, 60), larger = "card" in document.body.dataset && width > 700 ? PROJECTED : 1;
   const layout = {
     height, width, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", showlegend: false, hovermode: "x unified",
-    margin: { l: LEFT, r: RIGHT, t: first && phases(track).length ? 17 : 8, b: lowest ? 36 : 7 }, uirevision: revision, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
-    font: { family: "system-ui, sans-serif", size: 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 }, namelength: many ? 26 : 15 },
+    margin: { l: larger * LEFT, r: larger * RIGHT, t: first && phases(track).length ? larger * 17 : 8, b: lowest ? larger * 36 : 7 }, uirevision: revision, dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
+    font: { family: "system-ui, sans-serif", size: larger * 11.5, color: muted }, hoverlabel: { bgcolor: paper, bordercolor: grid, font: { color: ink, size: 12 }, namelength: many ? 26 : 15 },
     shapes: [], annotations: [],
-    xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 5, font: { size: 12 } } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
+    xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 5, font: { size: larger * 12 } } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
       nticks: width < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
       showticklabels: lowest, range: range ? [...range] : [earliest(runs, at), furthest(runs, clocks)] },
     yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power",
@@ -195,11 +196,11 @@ function figure(host, panel, { runs, twins, first, lowest }, [width, tall], revi
     const colour = css(line.colour ?? "muted");
     layout.shapes.push({ type: "line", xref: "paper", x0: 0, x1: 1, y0: line.y, y1: line.y, layer: "below", line: { color: colour, width: 1.2, dash: "dash" } });
     layout.annotations.push({ text: escaped(line.label), xref: "paper", x: line.left ? 0.004 : 0.996, y: line.y, xanchor: line.left ? "left" : "right", yanchor: hangs(line, layout) ? "top" : "bottom",
-      showarrow: false, font: { size: 11, color: colour }, bgcolor: behind });
+      showarrow: false, font: { size: larger * 11, color: colour }, bgcolor: behind });
   }
   for (const [index, { from, to, label }] of phases(track).entries()) {
     if (index % 2) layout.shapes.push({ type: "rect", yref: "paper", x0: at(from), x1: at(to), y0: 0, y1: 1, layer: "below", line: { width: 0 }, fillcolor: tint(css("sky"), 0.14) });
-    if (first) layout.annotations.push({ text: escaped(label), x: at(from), yref: "paper", y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: 10.5, color: muted }, borderpad: 0 });
+    if (first) layout.annotations.push({ text: escaped(label), x: at(from), yref: "paper", y: 1, xanchor: "left", yanchor: "bottom", showarrow: false, font: { size: larger * 10.5, color: muted }, borderpad: 0 });
   }
   for (const event of alarms(track)) {
     const colour = css(severity(event.level) > 1 ? "red" : "orange");

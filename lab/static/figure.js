@@ -44,8 +44,9 @@ export function mount(element, host) {
       await painted(); // pictures go first, the large ones and then the small
       if (now !== asked) return;
       status.textContent = "";
-      const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { color: css("ink") || undefined },
-        uirevision: name, margin: { l: 56, r: 12, t: drawn.layout.title ? 34 : 10, b: 44 }, autosize: true };
+      const projected = "card" in document.body.dataset; // on a projector letters are larger
+      const layout = { ...drawn.layout, template: undefined, paper_bgcolor: "transparent", plot_bgcolor: "transparent", font: { family: "system-ui, sans-serif", size: projected ? 14 : 11.5, color: css("muted") || undefined },
+        uirevision: name, margin: { l: projected ? 76 : 56, r: 12, t: drawn.layout.title ? 34 : 10, b: projected ? 54 : 44 }, autosize: true };
       for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...layout[axis], gridcolor: css("grid"), zerolinecolor: css("grid"), linecolor: css("grid") };
       await Plotly.react(plot, drawn.data, layout, CONFIG);
     } catch (error) {

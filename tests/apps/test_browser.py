@@ -661,14 +661,17 @@ def test_curves_of_a_fork_begin_where_it_left_its_parent(watched: Watched) -> No
     watched.wait(f"{begins} === 0")
 
 
-def test_one_card_alone_has_all_of_a_projectors_width(watched: Watched) -> None:
+def test_one_card_alone_has_all_of_a_projector_and_larger_letters(watched: Watched) -> None:
     watched.page.goto(f"{watched.lab.address}/?run={watched.lab.ids['growing']}&view=monitor&card=collapse")
     watched.curve_ready("collapse")
     shown = watched.page.locator(".lab-host:visible .lab-view").evaluate_all(
         "all => all.map((one) => one.dataset.view)"
     )
     assert set(shown) <= {"collapse", "transport"}
-    assert watched.page.locator("[data-view=collapse]").bounding_box()["width"] > 1100
+    box = watched.page.locator("[data-view=collapse]").bounding_box()
+    assert box["width"] > 1100
+    assert box["height"] > watched.page.viewport_size["height"] - 130
+    watched.wait("document.querySelector('[data-view=collapse] .plot')._fullLayout.font.size > 14")
     assert watched.page.locator("[data-view=loss]").evaluate("one => one.childElementCount") == 0, "nobody mounts it"
 
 
