@@ -12,6 +12,7 @@ const CONFIG = {
 const MANY = 120; // points above which a curve has no dots, or is drawn twice: thin as logged, thick as its running mean
 const LABEL = 18; // pixels that a line's label needs
 const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
+const UNMEASURED = { ticklabeloverflow: "allow" }; // whether labels of an axis have room: plotly would have the page laid out for each, and they have it
 const PROJECTED = 1.25; // how much larger letters are on a projector
 
 /** The last value of a curve that is a number. */
@@ -187,9 +188,8 @@ function figure(host, panel, { runs, twins, first, lowest }, [width, tall], revi
     shapes: [], annotations: [],
     xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 5, font: { size: larger * 12 } } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
       nticks: width < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
-      showticklabels: lowest, range: range ? [...range] : [earliest(runs, at), furthest(runs, clocks)] },
-    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power",
-      ticklabeloverflow: "allow" }, // they have room above and below; to see whether they do, plotly would measure each
+      showticklabels: lowest, ...UNMEASURED, range: range ? [...range] : [earliest(runs, at), furthest(runs, clocks)] },
+    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power", ...UNMEASURED },
   };
   for (const line of panel.lines ?? []) {
     if (!Number.isFinite(line.y)) continue;
