@@ -7,7 +7,9 @@
 # The first run is JupyterLab on the course: it prints an address with a token.  The second is a live training and the lab.
 # On Linux the packages of torch carry CUDA; pytorch.org names an index of builds for CPUs alone, which makes the image
 # several gigabytes smaller: --build-arg TORCH_INDEX=THAT_ADDRESS
-FROM python:3.12-slim-bookworm
+# BASE may be any image that has Python 3.11 to 3.14 with pip.
+ARG BASE=python:3.12-slim-bookworm
+FROM ${BASE}
 
 ARG TORCH_INDEX=""
 ENV PYTHONDONTWRITEBYTECODE=1 \

@@ -46,6 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     times.add_argument(
         "--run", action="store_true", help="run them, which takes as long as it says"
     )
+    times.add_argument(
+        "--quick", action="store_true", help="run them with short trainings, as the tests do"
+    )
     sheet = commands.add_parser(
         "handout", help="the formulas on one page of A4 (.pdf) or as a page (.html)"
     )
@@ -109,12 +112,19 @@ def show(options: argparse.Namespace) -> int:
 def times_of(options: argparse.Namespace) -> int:
     from notebooks import timing
 
-    print(f"{'':24} words  lines  reading  exercises" + "    clock  processors" * options.run)
+    run = options.run or options.quick
+    print(f"{'':24} words  lines  reading  exercises" + "    clock  processors" * run)
+    clocks = []
     for source in building.sources(options.names):
         met = timing.length(source)
         said = f"{source.stem:24} {met.words:5d} {met.lines:6d} {met.reading:4.0f} min {met.exercises:6d} min"
-        clock = "{:7.0f} s {:9.0f} s".format(*timing.run(source)) if options.run else ""
-        print(said + clock, flush=True)
+        if run:
+            clocks.append(timing.run(source, quick=options.quick))
+            said += "{:7.0f} s {:9.0f} s".format(*clocks[-1])
+        print(said, flush=True)
+    if len(clocks) > 1:
+        clock, processors = map(sum, zip(*clocks))
+        print(f"{'together':24}{'':33}{clock:7.0f} s {processors:9.0f} s")
     return 0
 
 

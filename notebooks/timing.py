@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +18,8 @@ WORDS_A_MINUTE = 200
 """Of text with formulas, read with care."""
 LINES_A_MINUTE = 10
 """Of code, read and run."""
+QUICK = "DINO_COURSE_QUICK"
+"""Set in the environment of a kernel, it makes trainings and long loops short (`notebooks.course.scaled`)."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +47,27 @@ def length(source: Path) -> Length:
     return Length(len(text.split()), lines, sum(map(int, minutes)))
 
 
-def run(source: Path) -> tuple[float, float]:
+def run(source: Path, quick: bool = False) -> tuple[float, float]:
     """Seconds that running it from top to bottom takes in a fresh kernel, solutions included: by the clock, and of processors.
 
-    Trainings that its cells start count among the second, whether or not the notebook waits for them to end."""
+    Trainings that its cells start count among the second, whether or not the notebook waits for them to end.  `quick` is
+    what the tests run: everything real, and trainings and loops of a few steps."""
     before, start = _children(), time.monotonic()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _short(quick):
         building.execute(building.instructor(source), Path(folder))
     return time.monotonic() - start, _children() - before
+
+
+@contextmanager
+def _short(quick: bool) -> Iterator[None]:
+    """Kernels that are started meanwhile read how long their trainings shall be."""
+    before = os.environ.pop(QUICK, None)
+    os.environ.update({QUICK: "1"} if quick else {})
+    try:
+        yield
+    finally:
+        os.environ.pop(QUICK, None)
+        os.environ.update({QUICK: before} if before is not None else {})
 
 
 def _children() -> float:
