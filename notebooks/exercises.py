@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from textwrap import fill
 from typing import Any
 
-import numpy as np
-import torch
+from notebooks.comparing import difference, printed, same, telling
+from notebooks.relations import explained
 
 WIDTH = 100
 """Characters of a printed line."""
@@ -72,8 +71,6 @@ class Exercise:
     minutes: int = 5
     tolerance: float = 1e-4
     praise: str = "Right."
-    arguments: Sequence[str] = field(default=())
-    """Names of the arguments in messages; by default those of `right`."""
 
     def __post_init__(self) -> None:
         if (self.right is None) == (self.judge is None):
@@ -89,9 +86,11 @@ class Exercise:
         results = [self._tried(answer, case) for case in cases]
         for place, (result, case) in enumerate(zip(results, cases)):
             given = copy.deepcopy(case)
-            wrong = (
-                self.judge(result, *given) if self.judge else self._compared(results, cases, place)
-            )
+            if self.judge:
+                wrong = self.judge(result, *given)
+            else:
+                names = _names(answer) or _names(self.right)
+                wrong = self._compared(results, cases, place, names)
             if wrong is not None:
                 raise self._unsolved(wrong)
         if seed == 0:
@@ -112,12 +111,15 @@ class Exercise:
         except NotImplementedError:
             raise self._unsolved("not written yet.") from None
         except Exception as error:
-            place = where(error, answer)
-            raise self._unsolved(
-                f"your function stopped with {type(error).__name__}: {error}{place}"
-            ) from None
+            told = f"{type(error).__name__}: {error}{where(error, answer)}"
+            given = shown(_names(answer), case)
+            raise self._unsolved(f"your function stopped with {told}{given}") from None
         if result is None:
             raise self._unsolved("your function returns nothing; is its last line a `return`?")
+        if inspect.isgenerator(result):
+            raise self._unsolved(
+                "half of it: a generator, which is still to be run through. Make a list of it: [... for ...]."
+            )
         if result is Ellipsis or (
             isinstance(result, tuple) and any(part is None or part is ... for part in result)
         ):
@@ -126,36 +128,56 @@ class Exercise:
             )
         return result
 
-    def _compared(self, results: list[Any], cases: list[tuple[Any, ...]], place: int) -> str | None:
-        """What is wrong with one result: the mistake that explains all of them, else this one, else what is visible."""
+    def _compared(
+        self, results: list[Any], cases: list[tuple[Any, ...]], place: int, names: list[str]
+    ) -> str | None:
+        """What is wrong with one result: the mistake that explains all of them, or this one where that can't be chance, else
+        what is visible, else how it is related to what is right."""
         assert self.right is not None
         result, case = results[place], cases[place]
-        expected = self.right(*copy.deepcopy(case))
-        if same(result, expected, self.tolerance):
+        expected = [self.right(*copy.deepcopy(given)) for given in cases]
+        if same(result, expected[place], self.tolerance):
             return None
-        for explained in (zip(results, cases), [(result, case)]):
-            pairs = list(explained)
-            for mistake in self.mistakes:
-                if all(
-                    same(one, mistake.made(*copy.deepcopy(given)), self.tolerance)
-                    for one, given in pairs
-                ):
-                    return mistake.sentence
+        if sentence := self._known(list(zip(results, cases))):
+            return sentence
+        if telling(result) and (sentence := self._known([(result, case)])):
+            return sentence
         for symptom in self.symptoms:
             if _shows(symptom, result, case):
                 return symptom.sentence
-        return difference(result, expected) + self._shown(case)
+        how = explained(results, expected, cases, self.right, names, self.tolerance)
+        told = difference(result, expected[place])
+        return f"{how} In numbers: {told}" if how else f"{told}{shown(names, case)}"
 
-    def _shown(self, case: tuple[Any, ...]) -> str:
-        names = self.arguments or list(inspect.signature(self.right or self.judge).parameters)  # type: ignore[arg-type]
-        return "\nIt was given " + "\n".join(
-            f"{name} = {printed(value)}" for name, value in zip(names, case)
-        )
+    def _known(self, pairs: list[tuple[Any, tuple[Any, ...]]]) -> str | None:
+        """The sentence of the first mistake that gives all these results."""
+        for mistake in self.mistakes:
+            made = (mistake.made(*copy.deepcopy(given)) for _, given in pairs)
+            if all(same(one, other, self.tolerance) for (one, _), other in zip(pairs, made)):
+                return mistake.sentence
+        return None
 
     def _unsolved(self, sentence: str) -> Unsolved:
         first, *rest = f"{self.number}: {sentence}".split("\n")
         more = f"(hint({self.number!r}) gives a hint, and more when asked again.)"
-        return Unsolved("\n".join([fill(first, WIDTH), *rest, more]))
+        return Unsolved("\n".join([fill(first, WIDTH, break_on_hyphens=False), *rest, more]))
+
+
+def _names(function: Callable[..., Any] | None) -> list[str]:
+    """Of its arguments, as whoever wrote it calls them."""
+    if function is None:
+        return []
+    try:
+        found = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one.name for one in found if one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)]
+
+
+def shown(names: list[str], case: tuple[Any, ...]) -> str:
+    """What a function was given, by the names it has for it."""
+    given = "\n".join(f"{name} = {printed(value)}" for name, value in zip(names, case))
+    return f"\nIt was given {given}" if given else ""
 
 
 def _shows(symptom: Symptom, result: Any, case: tuple[Any, ...]) -> bool:
@@ -174,71 +196,6 @@ def where(error: BaseException, answer: Callable[..., Any]) -> str:
         if code and frame.filename == code.co_filename
     ]
     return f"\nat your line: {frames[-1].line}" if frames and frames[-1].line else "."
-
-
-def same(one: Any, other: Any, tolerance: float) -> bool:
-    """Equal as tensors, arrays, numbers, words, or tuples, lists and dicts of them."""
-    if isinstance(other, dict):
-        return (
-            isinstance(one, dict)
-            and one.keys() == other.keys()
-            and all(same(one[k], other[k], tolerance) for k in other)
-        )
-    if isinstance(other, tuple | list):
-        alike = isinstance(one, tuple | list) and len(one) == len(other)
-        return alike and all(same(a, b, tolerance) for a, b in zip(one, other))
-    if isinstance(other, torch.nn.Module):
-        return isinstance(one, torch.nn.Module) and same(
-            dict(one.state_dict()), dict(other.state_dict()), tolerance
-        )
-    if not is_numeric(other):
-        return bool(type(one) is type(other) and one == other) or one is other
-    if not is_numeric(one):
-        return False
-    a, b = numbers(one), numbers(other)
-    return a.shape == b.shape and bool(
-        np.allclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
-    )
-
-
-def is_numeric(value: Any) -> bool:
-    return isinstance(value, torch.Tensor | np.ndarray | np.generic | int | float)
-
-
-def numbers(value: Any) -> np.ndarray:
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
-    return array.astype(np.float64)
-
-
-def difference(result: Any, expected: Any) -> str:
-    """A sentence for a wrong result that no mistake explains."""
-    if (
-        isinstance(expected, tuple | list)
-        and isinstance(result, tuple | list)
-        and len(expected) == len(result)
-    ):
-        for place, (one, other) in enumerate(zip(result, expected), start=1):
-            if not same(one, other, 1e-4):
-                return f"part {place} of what you return is wrong: {difference(one, other)}"
-    if not is_numeric(result) or not is_numeric(expected):
-        return f"your function returns {printed(result)}; expected {printed(expected)}."
-    a, b = numbers(result), numbers(expected)
-    if a.shape != b.shape:
-        return f"your result has shape {a.shape}; expected {b.shape}."
-    if np.isnan(a).any() and not np.isnan(b).any():
-        return f"your result holds NaN: a division 0/0, log of a negative number or 0·∞. Yours: {printed(result)}."
-    far = math.nan if a.size == 0 else float(np.abs(a - b).max())
-    return f"your numbers are off by up to {far:.4g}. Yours: {printed(result)}; expected: {printed(expected)}."
-
-
-def printed(value: Any) -> str:
-    """A short picture of a value: numbers where they are few, shape where they are many."""
-    if is_numeric(value) and not isinstance(value, bool | int | float):
-        array = numbers(value)
-        if array.size > 24:
-            return f"an array of shape {array.shape}"
-        return np.array2string(array, precision=4, suppress_small=True, separator=", ")
-    return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 
 _given: dict[str, int] = {}

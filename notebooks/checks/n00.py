@@ -31,6 +31,7 @@ def crowd(seed: int) -> Tensor:
     chance = torch.Generator().manual_seed(seed + 5)
     directions = F.normalize(torch.randn(6, 4, generator=chance), dim=1)
     rows = directions.repeat(2, 1) + 0.05 * torch.randn(12, 4, generator=chance)
+    rows = rows * torch.tensor([0.5, 1.0, 1.0, 3.0])  # one feature larger than the others
     return (
         rows * torch.tensor([0.2, 5.0, 1.0, 3.0, 0.5, 1.0, 4.0, 0.3, 6.0, 0.2, 2.0, 7.0])[:, None]
     )
@@ -51,6 +52,13 @@ nearest = Exercise(
                 "whatever the lengths.", lambda x, i: int(far(x)[i].argmax())),
         Mistake("this is the farthest row: argmax of the cosine, not argmin.",
                 lambda x, i: int((-likeness(x)[i]).masked_fill(torch.arange(len(x)) == i, -torch.inf).argmax())),
+        Mistake("half of it: this is the largest cosine. Asked for is which row has it: argmax.",
+                lambda x, i: likeness(x)[i].max(), half_finished=True),
+        Mistake("without row `index` all rows behind it have moved up by one: your place is in the shorter list. Keep the row, "
+                "and put minus "
+                "infinity there.", lambda x, i: int(likeness(x)[i].argmax()) - int(likeness(x)[i].argmax() > i)),
+        Mistake("you divided the columns by their lengths. A vector is a row: dim=1.",
+                lambda x, i: int(unscaled(x / x.norm(dim=0))[i].argmax())),
     ],
     hints=["Section 2 divides each row by its length first; then one product gives all cosines.",
            "unit @ unit[index] are the cosines. Before argmax, put -torch.inf at place `index`."],
@@ -68,7 +76,7 @@ def with_labels(seed: int) -> tuple[Tensor, Tensor]:
 
 leave_one_out = Exercise(
     "00.2",
-    cases=lambda seed: [with_labels(seed)],
+    cases=lambda seed: [with_labels(seed), with_labels(seed + 7)],
     right=lambda x, y: hits(likeness(x), y).mean(),
     mistakes=[
         Mistake("half of it: this says which rows are right. Their share is the mean.",
@@ -79,6 +87,8 @@ leave_one_out = Exercise(
         Mistake("this is a number of rows; a share is asked for, from 0 to 1.", lambda x, y: hits(likeness(x), y).sum()),
         Mistake("this is in percent; a share is asked for, from 0 to 1.", lambda x, y: 100 * hits(likeness(x), y).mean()),
         Mistake("you compare dot products; divide each row by its length first.", lambda x, y: hits(unscaled(x), y).mean()),
+        Mistake("you compare distances between the vectors as they are; divide each row by its length first.",
+                lambda x, y: hits(far(x), y).mean()),
     ],
     hints=["All cosines at once: unit @ unit.T is (N N); itself is on the diagonal.",
            "labels[likeness.argmax(dim=1)] are the neighbours' labels."],

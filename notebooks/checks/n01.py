@@ -43,6 +43,11 @@ crop_sides = Exercise(
                 lambda h, w, s, r: (round(math.sqrt(s * h * w) / r), round(math.sqrt(s * h * w) * r))),
         Mistake("you kept the image's own shape and scaled it: the ratio of the crop is given.",
                 lambda h, w, s, r: (round(math.sqrt(s) * h), round(math.sqrt(s) * w))),
+        Mistake("you cut the rest off (int); whole pixels are the nearest: round.",
+                lambda h, w, s, r: (int(unrounded(h, w, s, r)[0]), int(unrounded(h, w, s, r)[1]))),
+        Mistake("you scaled the image's own sides and then applied the ratio: the ratio is that of the crop, not how it differs "
+                "from the image's.",
+                lambda h, w, s, r: (round(h * math.sqrt(s / r)), round(w * math.sqrt(s * r)))),
     ],
     hints=[
         "First the area in pixels; then two unknowns: tall · wide = area and wide / tall = ratio.",
@@ -77,6 +82,8 @@ follow = Exercise(
         Mistake("you return the teacher's weights as they were.", lambda t, s, m: t),
         Mistake("you added the student on top: the two shares, m and 1 - m, must sum to 1.",
                 lambda t, s, m: {name: t[name] + (1 - m) * s[name] for name in t}),
+        Mistake("both got the teacher's share m; the student's is 1 - m.",
+                lambda t, s, m: {name: m * (t[name] + s[name]) for name in t}),
     ],
     hints=[
         "A dictionary comprehension over the names: {name: ... for name in teacher}.",
@@ -97,6 +104,8 @@ momentum_of = Exercise(
         Mistake("this is the half-life of a momentum, the other way round: solve mⁿ = 1/2 for m, not for n.",
                 lambda n: math.log(0.5) / math.log(n)),
         Mistake("you raised to the power n. From mⁿ = 1/2 follows that m is the n-th root.", lambda n: 0.5**n),
+        Mistake("exp(-1/n) is the momentum whose distance falls to 1/e = 37 % in n steps. Asked for is one half.",
+                lambda n: math.exp(-1 / n)),
     ],
     hints=["After n steps the distance is mⁿ of what it was (section 4). Half of the way: mⁿ = 1/2.",
            "The n-th root is the power 1/n."],

@@ -48,6 +48,8 @@ targets_of = Exercise(
                 lambda x, c, t: ((x - c) / t).softmax(0)),
         Mistake("you returned log-probabilities (log_softmax). Targets are probabilities.",
                 lambda x, c, t: ((x - c) / t).log_softmax(-1)),
+        Mistake("you subtracted the mean of these scores. The centre is given: a mean over many batches.",
+                lambda x, c, t: ((x - x.mean(0)) / t).softmax(-1)),
     ],
     symptoms=[Symptom("the rows of your result do not sum to 1, so they are no probabilities.",
                       lambda p, *_: not rows_sum_to_one(p))],
@@ -98,6 +100,8 @@ teachers_side = Exercise(
                 lambda x, c, t, m: (centred(x, c, t), m * c + (1 - m) * x.mean(1))),
         Mistake("you centred the targets by dividing before subtracting: (score - centre) / temperature, in this order.",
                 lambda x, c, t, m: ((x / t - c).softmax(-1), both(x, c, t, m)[1])),
+        Mistake("you averaged over prototypes too: every prototype has a centre of its own. The mean runs over the axes T and B.",
+                lambda x, c, t, m: (centred(x, c, t), m * c + (1 - m) * x.mean())),
     ],
     hints=[
         "Two lines: what is read, then what is written. Section 8 has both.",
@@ -126,6 +130,12 @@ def reverse(s: Tensor, t: Tensor, c: Tensor, warm: float = 0.1, cold: float = 0.
         -torch.einsum("sbk,tbk->st", (s / warm).softmax(-1), ((t - c) / cold).log_softmax(-1))
         / s.shape[1]
     )
+    return off_diagonal(pairs).sum() / (pairs.numel() - len(t))
+
+
+def over_images(s: Tensor, t: Tensor, c: Tensor, warm: float, cold: float) -> Tensor:
+    targets, log_p = ((t - c) / cold).softmax(1), log_softmax(s / warm, 1)
+    pairs = -torch.einsum("sbk,tbk->st", log_p, targets) / s.shape[1]
     return off_diagonal(pairs).sum() / (pairs.numel() - len(t))
 
 
@@ -171,6 +181,12 @@ objective = Exercise(
         Mistake("the sign: a cross-entropy is positive.", lambda s, t, c, w, k: -whole(s, t, c, w, k)),
         Mistake("you averaged over prototypes too; they are summed over: divide by images and pairs, not by K.",
                 lambda s, t, c, w, k: whole(s, t, c, w, k) / s.shape[2]),
+        Mistake("you compared each view with itself, and with nothing else: these are the very pairs to leave out.",
+                lambda s, t, c, w, k: pairs_of(s, t, c, w, k).diagonal().mean()),
+        Mistake("only the local views predict in yours. The global ones do, too: each predicts the other.",
+                lambda s, t, c, w, k: pairs_of(s, t, c, w, k)[len(t) :].sum() / max(1, (len(s) - len(t)) * len(t))),
+        Mistake("your softmax runs over images. It runs over prototypes, the last axis (dim=-1).",
+                lambda s, t, c, w, k: over_images(s, t, c, w, k)),
     ],
     symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda loss, *_: loss.ndim > 0)],
     hints=[

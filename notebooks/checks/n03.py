@@ -45,6 +45,8 @@ informed = Exercise(
         Mistake("you summed the entropies over images; take their mean.", lambda p: of_mean(p) - plogp(p).sum()),
         Mistake("you measure in bits (log2). Here everything is in nats, the natural logarithm.",
                 lambda p: (of_mean(p) - plogp(p).mean()) / math.log(2)),
+        Mistake("this is a share of ln K, as the lab draws it; nats are asked for.",
+                lambda p: (of_mean(p) - plogp(p).mean()) / math.log(p.shape[1])),
     ],
     symptoms=[Symptom("0 · ln 0 gave NaN. It counts as 0: torch.special.entr(p) is -p ln p and knows that; so does "
                       "dino_core.measure.collapse.entropy.", lambda i, *_: bool(torch.isnan(i).any()))],
@@ -55,7 +57,7 @@ informed = Exercise(
 Numbers = tuple[float, float, int]
 
 
-def named(mean_entropy: float, entropy_of_mean: float, prototypes: int) -> str:
+def named(mean_entropy: float, entropy_of_mean: float, prototypes: float) -> str:
     whole = math.log(prototypes)
     if entropy_of_mean - mean_entropy >= 0.02 * whole:
         return "healthy"
@@ -119,6 +121,10 @@ diagnose = Exercise(
         Mistake("you compare with 0.02 and 0.98 nats. The thresholds are shares of ln K.", in_nats),
         Mistake("you took the names of the prototypes' use for a health report: with two entropies given, information is their "
                 "difference, not the entropy of the mean.", by_use),
+        Mistake("you took shares of K. The most an entropy can be is ln K: np.log(prototypes).",
+                lambda m, e, k: named(m, e, math.exp(k))),
+        Mistake("you took shares of log2 K; the entropies are in nats, so the most is ln K.",
+                lambda m, e, k: named(m, e, 2 ** (math.log2(k) / math.log(2)))),
     ],
     hints=["First the difference of the two entropies, as a share of ln K. Only if it is small, ask which collapse it is.",
            "Then the mean entropy as a share of ln K: below 0.02, above 0.98, or between.",

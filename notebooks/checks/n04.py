@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 from dino_core.schedules import cosine
@@ -92,6 +93,16 @@ def whole_wave(step: int, peak: float, end: float, steps: int, warmup: int) -> f
     return peak * step / warmup if step < warmup else half_cosine(2 * share, peak, end)
 
 
+def bent(falls: Callable[[float], float]) -> Callable[[int, float, float, int, int], float]:
+    """A schedule with another curve from 1 to 0 behind the warm-up."""
+
+    def rate(step: int, peak: float, end: float, steps: int, warmup: int) -> float:
+        share = min(1.0, (step - warmup) / (steps - warmup))
+        return peak * step / warmup if step < warmup else end + (peak - end) * falls(share)
+
+    return rate
+
+
 def warmed_only(step: int, peak: float, end: float, steps: int, warmup: int) -> float:
     return peak * min(1.0, step / warmup)
 
@@ -114,6 +125,23 @@ rate_at = Exercise(
         Mistake("your cosine ends at 0; it ends at `end`.", to_zero),
         Mistake("after the last step the cosine rises again. It has to stay at `end`.", beyond),
         Mistake("you run through a whole wave, down and up again: π, not 2 π, for the whole way.", whole_wave),
+        Mistake("math.cos takes radians: half a turn is math.pi, not 180.",
+                bent(lambda share: (1 + math.cos(180 * share)) / 2)),
+        Mistake("this is a quarter of a cosine, steep at its end. Half of one, (1 + cos(π share)) / 2, is flat at both ends.",
+                bent(lambda share: math.cos(math.pi / 2 * share))),
+        Mistake("(1 + cos) goes from 2 to 0: divide it by two.",
+                bent(lambda share: 1 + math.cos(math.pi * share))),
+        Mistake("you divided by all steps. Behind the warm-up there are steps - warmup of them.",
+                lambda step, peak, end, steps, warmup: right_rate(step, peak, end, steps + warmup, warmup) if step < steps
+                else half_cosine(min(1.0, (step - warmup) / steps), peak, end)),
+        Mistake("your warm-up begins at `end`; it begins at 0.",
+                lambda step, peak, end, steps, warmup: end + (peak - end) * step / warmup if step < warmup
+                else right_rate(step, peak, end, steps, warmup)),
+        Mistake("your warm-up is one step ahead: at step 0 the rate is 0.",
+                lambda step, peak, end, steps, warmup: peak * (step + 1) / warmup if step < warmup
+                else right_rate(step, peak, end, steps, warmup)),
+        Mistake("after the last step the rate falls to 0 in yours. It has to stay at `end`.",
+                lambda step, peak, end, steps, warmup: 0.0 if step > steps else right_rate(step, peak, end, steps, warmup)),
     ],
     hints=[
         "Two cases: before `warmup`, and from there on.",

@@ -31,7 +31,8 @@ def map_with_one_bright_edge(seed: int) -> np.ndarray:
     """The ring's mean is above the map's, though its median, its upper row and its corner are below."""
     scores = 0.01 * drawn(seed, 6, 6)
     scores[ring(scores)] -= 0.2
-    scores[-1] += 5
+    scores[-1, 1:-1] += 5
+    scores[-1, [0, -1]] -= 2
     return scores
 
 
@@ -66,6 +67,12 @@ explained = Exercise(
                 lambda x: shares(eigenvalues(x - x.mean(1, keepdims=True)))),
         Mistake("these are the variances of the features themselves, sorted; the components are directions of their own.",
                 lambda x: shares(np.sort(x.var(0))[::-1])),
+        Mistake("you divided each feature by its deviation (correlations). Here a feature counts by its variance.",
+                lambda x: shares(np.linalg.eigvalsh(np.corrcoef(x.T))[::-1])),
+        Mistake("np.cov takes features in rows; yours are in columns: np.cov(points.T).",
+                lambda x: shares(np.linalg.eigvalsh(np.cov(x))[::-1])),
+        Mistake("you subtracted one mean of all numbers; each feature has its own, points.mean(axis=0).",
+                lambda x: shares(eigenvalues(x - x.mean()))),
     ],
     symptoms=[Symptom("shares of the variance sum to 1; yours do not.", lambda found, *_: abs(float(np.sum(found)) - 1) > 1e-3)],
     hints=[
@@ -106,6 +113,13 @@ object_of = Exercise(
                 lambda s, t: (-s if s[0].mean() > s.mean() else s) > t),
         Mistake("you kept what is below the threshold.", lambda s, t: turned(s) < t),
         Mistake("you took the absolute value: that makes the strongest background part of the object.", lambda s, t: np.abs(s) > t),
+        Mistake("you asked whether the ring's mean is above 0; it is compared with the mean of the whole map.",
+                lambda s, t: (-s if s[ring(s)].mean() > 0 else s) > t),
+        Mistake("you compared the ring with the threshold; the sign is chosen by the mean of the whole map, before anything is "
+                "cut.",
+                lambda s, t: (-s if s[ring(s)].mean() > t else s) > t),
+        Mistake("you turned the maps whose border is below the mean; those whose border is *above* it are to be turned.",
+                lambda s, t: (s if s[ring(s)].mean() > s.mean() else -s) > t),
     ],
     hints=[
         "First a mask of the outermost ring: ones, and zeros inside `[1:-1, 1:-1]`.",
@@ -141,6 +155,8 @@ mutual = Exercise(
                 lambda t: pairs(-t)),
         Mistake("you compared the two lists place by place; go to B and back: to_a[to_b[row]] == row.",
                 lambda t: [(i, int(t.argmax(1)[i])) for i in range(min(t.shape)) if t.argmax(1)[i] == t.argmax(0)[i]]),
+        Mistake("half of it: these are the rows that are chosen back. Give the pairs (row, column).",
+                lambda t: [i for i, _ in pairs(t)], half_finished=True),
     ],
     hints=[
         "Go to B and come back: who is at home again?",

@@ -54,6 +54,15 @@ ibot = Exercise(
         Mistake("you divided by the number of patches N of a crop, not by how many of them are hidden.",
                 lambda s, t, m, w: each(s, t, w).sum() / m.numel()),
         Mistake("you averaged over prototypes; they are summed over.", lambda s, t, m, w: masked_patch(s, t, m, w) / s.shape[1]),
+        Mistake("you summed over all hidden patches: weigh them by their crop, 1/n_v each, and divide by the crops V.",
+                lambda s, t, m, w: each(s, t, w).sum()),
+        Mistake("you weighed by n_v; a crop's patches *share* its weight, 1/n_v each.",
+                lambda s, t, m, w: (each(s, t, w) * torch.repeat_interleave(m.sum(1), m.sum(1))).sum() / len(m)),
+        Mistake("you took the softmax of the targets: they are probabilities already.",
+                lambda s, t, m, w: masked_patch(s, t.softmax(-1), m, w)),
+        Mistake("you exchanged the two sides: the logarithm is of the student, the weights are the targets.",
+                lambda s, t, m, w: (-((s / w).softmax(-1) * t.log()).sum(-1)
+                * torch.repeat_interleave(1 / m.sum(1), m.sum(1))).sum() / len(m)),
     ],
     symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda loss, *_: loss.ndim > 0)],
     hints=["First the cross-entropy of each hidden patch (M), as in section 1.",
@@ -92,6 +101,12 @@ spread_out = Exercise(
         Mistake("you summed over images; the loss is their mean.", lambda x: -distances(unit(x)).min(1).values.log().sum()),
         Mistake("the logarithm belongs inside the mean: each image's distance counts by its logarithm.",
                 lambda x: -distances(unit(x)).min(1).values.mean().log()),
+        Mistake("you used 1 - cosine: that is half the squared distance.",
+                lambda x: -(distances(unit(x)).min(1).values.square() / 2).log().mean()),
+        Mistake("you scaled each feature over images (dim=0); a class token is a row, dim=-1.",
+                lambda x: -distances(normalize(x, dim=0)).min(1).values.log().mean()),
+        Mistake("you took the smallest of all distances; each image has a nearest one.", lambda x: -distances(unit(x)).min().log()),
+        Mistake("you forgot the logarithm.", lambda x: -distances(unit(x)).min(1).values.mean()),
     ],
     symptoms=[Symptom("infinite: is each image its own nearest neighbour? Leave the diagonal out.",
                       lambda loss, *_: bool(torch.isinf(loss).any()))],
@@ -110,6 +125,14 @@ def turned(x: Tensor, t: float, turns: int, rows_first: bool = False, flat: bool
     return q
 
 
+def plain(q: Tensor, turns: int) -> Tensor:
+    """Rows and columns by turns, of any numbers."""
+    for _ in range(turns):
+        q = q / q.sum(0, keepdim=True) / q.shape[1]
+        q = q / q.sum(1, keepdim=True) / q.shape[0]
+    return q * q.shape[0]
+
+
 balanced = Exercise(
     "07.3",
     cases=lambda seed: [(drawn(seed, 4, 3) * 0.1, 0.1, 3), (drawn(seed + 1, 5, 6) * 0.2, 0.2, 1)],
@@ -123,6 +146,10 @@ balanced = Exercise(
         Mistake("you balanced the columns only, once.", lambda x, t, n: (x / t).softmax(0)),
         Mistake("you forgot the temperature.", lambda x, t, n: sinkhorn(x, 1.0, n)),
         Mistake("you did one turn too many.", lambda x, t, n: sinkhorn(x, t, n + 1)),
+        Mistake("you forgot the exponential: masses are exp(logit / temperature), and never negative.",
+                lambda x, t, n: plain(x / t, n)),
+        Mistake("you balanced the columns only, and the rows once at the end: both belong into each turn.",
+                lambda x, t, n: turned(x, t, 1) * len(x) if n > 1 else torch.full_like(x, torch.inf)),
     ],
     symptoms=[Symptom("the rows of your result do not sum to 1.",
                       lambda q, *_: not torch.allclose(q.sum(-1), torch.ones(len(q)), atol=1e-4))],

@@ -18,6 +18,11 @@ def matrix(x: Tensor) -> Tensor:
     return normalize(x, dim=-1) @ normalize(x, dim=-1).mT
 
 
+def across(x: Tensor) -> Tensor:
+    """With each feature scaled over patches instead of each patch over features."""
+    return normalize(x, dim=1) @ normalize(x, dim=1).mT
+
+
 gram_matrix = Exercise(
     "08.1",
     cases=lambda seed: [(drawn(seed, 4, 3),), (3 * drawn(seed + 1, 5, 7),)],
@@ -62,6 +67,13 @@ gram_loss = Exercise(
                 lambda s, a: (matrix(s) - matrix(a)).square().mean().sqrt()),
         Mistake("you clamped negative cosines to 0: an option of the released code (`negatives`), not asked for here.",
                 lambda s, a: gram(s, a, negatives="clamp")),
+        Mistake("you normalised each feature over patches (dim=1); a patch is scaled to length one, dim=-1.",
+                lambda s, a: (across(s) - across(a)).square().mean()),
+        Mistake("you left the diagonal out of the mean. It is 0 in both, and counts.",
+                lambda s, a: gram(s, a) * s.shape[1] / (s.shape[1] - 1)),
+        Mistake("this is the norm of the difference, the root of a sum of squares; asked is the mean square.",
+                lambda s, a: (matrix(s) - matrix(a)).norm(dim=(1, 2)).mean()),
+        Mistake("you divided by the images and by N once; the mean is over N x N pairs.", lambda s, a: gram(s, a) * s.shape[1]),
     ],
     symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda loss, *_: loss.ndim > 0)],
     hints=["08.1 for each side, with `.mT` instead of `.T` because there is a batch.",
@@ -95,6 +107,12 @@ averaged_down = Exercise(
         Mistake("you summed the four patches; asked is their mean.", lambda p, g: 4 * pooled(p, g)),
         Mistake("you took the largest of the four; asked is their mean.",
                 lambda p, g: p.view(g[0], 2, g[1], 2, -1).amax((1, 3)).flatten(0, 1)),
+        Mistake("your view puts the halves of the grid on axes of their own, not the blocks: (r, 2, c, 2, D), and the mean over "
+                "the two axes of 2.",
+                lambda p, g: p.view(2, g[0], 2, g[1], -1).mean((0, 2)).flatten(0, 1)),
+        Mistake("rows and columns are exchanged: grid is (rows, columns).",
+                lambda p, g: p.view(g[1], 2, g[0], 2, -1).mean((1, 3)).flatten(0, 1)),
+        Mistake("you took every fourth patch of the list: a mean of four that lie together is asked for.", lambda p, g: p[::4]),
     ],
     symptoms=[Symptom("there must be a quarter as many patches as before.",
                       lambda found, patches, grid: len(found) != len(patches) // 4)],

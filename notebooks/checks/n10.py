@@ -29,6 +29,14 @@ def votes(cosines: Tensor, labels: Tensor, k: int, weight) -> int:
     return int(total.argmax())
 
 
+def once(cosines: Tensor, labels: Tensor, k: int, temperature: float) -> int:
+    """Of votes for the same label the last one counts."""
+    best, place = cosines.topk(k)
+    total = torch.zeros(int(labels.max()) + 1)
+    total[labels[place]] += (best / temperature).exp()
+    return int(total.argmax())
+
+
 def cosines(x: Tensor, q: Tensor) -> Tensor:
     return normalize(x, dim=-1) @ normalize(q, dim=-1)
 
@@ -54,6 +62,9 @@ nearest_label = Exercise(
         (*scene(seed, [2, 25, 30, 80], [1.0, 1.0, 1.0, 9.0], [0, 1, 1, 2]), 3, 0.07),  # the nearest one outweighs two
         (*scene(seed, [5, 20, 22, 24, 90], [0.2, 1.0, 1.0, 1.0, 5.0], [1, 0, 0, 0, 2]), 3, 1.0),  # two outweigh it
         (*scene(seed, [40, 41, 42, 43, 44, 45], [1.0] * 6, [2, 2, 0, 0, 0, 0]), 3, 0.07),  # only three are asked
+        (*scene(seed, [10, 70, 70, 70, 170], [1.0, 1.0, 1.0, 1.0, 1.0], [1, 0, 0, 0, 2]), 3, 0.5),  # by cosine alone: a tie
+        (*scene(seed, [1, 2, 3, 4, 30, 175], [1.0] * 6, [2, 1, 1, 0, 0, 0]), 5, 0.3),  # five are asked
+        (*scene(seed, [5, 10, 40, 120], [1.0] * 4, [0, 1, 0, 2]), 3, 0.3),  # the first and the third against the second
     ],
     right=lambda x, labels, q, k, t: int(knn(x, labels, q[None], k=k, temperature=t)[0]),
     mistakes=[
@@ -69,6 +80,12 @@ nearest_label = Exercise(
                 lambda x, labels, q, k, t: votes(cosines(x, q), labels, 1, lambda w: (w / t).exp())),
         Mistake("you asked all known images; only the k nearest vote.",
                 lambda x, labels, q, k, t: votes(cosines(x, q), labels, len(x), lambda w: (w / t).exp())),
+        Mistake("you return the place of the nearest image; its label is labels[place], and k of them vote.",
+                lambda x, labels, q, k, t: int(cosines(x, q).argmax())),
+        Mistake("you asked the farthest: topk gives the largest cosines, which are the nearest.",
+                lambda x, labels, q, k, t: votes(-cosines(x, q), labels, k, lambda w: (w / t).exp())),
+        Mistake("`votes[labels] += weights` counts a label that comes twice once. Use index_add_, or a loop.",
+                lambda x, labels, q, k, t: once(cosines(x, q), labels, k, t)),
     ],
     symptoms=[Symptom("a label is a whole number (int).", lambda found, *_: not isinstance(found, int))],
     hints=["Section 1 has every step as a loop.", "`cosines.topk(k)` gives values and places; `labels[place]` who votes for what.",
@@ -103,6 +120,16 @@ effective_rank = Exercise(
         Mistake("you counted the singular values that are not 0; that is the rank, not the effective one.",
                 lambda x: torch.linalg.matrix_rank(x).float()),
         Mistake("the sign: an entropy is positive.", lambda x: (-entropy(shares_of(torch.linalg.svdvals(x)))).exp()),
+        Mistake("you took a softmax for the shares: divide the singular values by their sum.",
+                lambda x: entropy(torch.linalg.svdvals(x).softmax(0)).exp()),
+        Mistake("you divided by the largest singular value: shares sum to 1.",
+                lambda x: entropy(torch.linalg.svdvals(x) / torch.linalg.svdvals(x).max()).exp()),
+        Mistake("you scaled the features to length one; RankMe takes them as they are.",
+                lambda x: entropy(shares_of(torch.linalg.svdvals(normalize(x, dim=-1)))).exp()),
+        Mistake("this is the participation ratio, 1/Σp²: a relative of RankMe, and smaller.",
+                lambda x: 1 / shares_of(torch.linalg.svdvals(x)).square().sum()),
+        Mistake("you divided by the number of directions; a number of directions is asked for, not a share.",
+                lambda x: entropy(shares_of(torch.linalg.svdvals(x))).exp() / min(x.shape)),
     ],
     hints=["Section 4, with the singular values of any matrix.", "`torch.linalg.svdvals(features)`; divide by the sum.",
            "torch.exp(-(shares * shares.log()).sum())"],
@@ -123,6 +150,7 @@ differs = Exercise(
         (0.88, 0.80, 400 + seed),  # 3.1: a difference
         (0.80, 0.866, 400 + seed),  # 2.5: a difference, though less than two of both together
         (0.80, 0.88, 400 + seed),  # 3.1: the better one second
+        (0.80, 0.8755, 400 + seed),  # 2.9: a difference, though less than three
         (0.80, 0.83, 4000 + seed),  # 3.5: a difference, on ten times the images
         (0.98, 0.957, 400 + seed),  # 1.9: chance, for the second has the larger deviation
     ],
@@ -146,6 +174,10 @@ differs = Exercise(
                 lambda a, b, n: abs(a - b) > 2 * (deviation(a, n) + deviation(b, n))),
         Mistake("you forgot the root: p(1 - p)/n is a variance.",
                 lambda a, b, n: abs(a - b) > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2)),
+        Mistake("you forgot to divide by n: the more images, the smaller the deviation.",
+                lambda a, b, n: abs(a - b) > 2 * (a * (1 - a) + b * (1 - b)) ** 0.5),
+        Mistake("you took three deviations; two are asked for.",
+                lambda a, b, n: abs(a - b) > 3 * (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5),
     ],
     hints=["First the variance of each, p(1 - p)/n.", "Add the two variances, and take the root.",
            "abs(first - second) > 2 * (first * (1 - first) / n + second * (1 - second) / n) ** 0.5"],
@@ -189,6 +221,13 @@ alike = Exercise(
         Mistake("you divided by the norms of the features, not of the features with themselves (xᵀx).",
                 lambda x, y: cross(centred(x), centred(y)) ** 2
                 / (np.linalg.norm(centred(x)) * np.linalg.norm(centred(y)))),
+        Mistake("you subtracted one mean of all numbers; each column has its own.", lambda x, y: plain(x - x.mean(), y - y.mean())),
+        Mistake("you divided each column by its deviation; CKA takes features as they are, but for their means.",
+                lambda x, y: plain(centred(x) / x.std(0), centred(y) / y.std(0))),
+        Mistake("norm(..., 2) of a matrix is its largest singular value; the root of the sum of all squares is asked for, which "
+                "is the default.",
+                lambda x, y: np.linalg.norm(centred(y).T @ centred(x), 2) ** 2
+                / (np.linalg.norm(centred(x).T @ centred(x), 2) * np.linalg.norm(centred(y).T @ centred(y), 2))),
     ],
     symptoms=[Symptom("CKA is a number from 0 to 1; yours is outside.", lambda found, *_: not 0 <= float(found) <= 1)],
     hints=["First take the mean of every column away, in both.",

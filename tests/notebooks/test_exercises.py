@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 from IPython.core.interactiveshell import InteractiveShell
@@ -69,6 +70,7 @@ def test_what_is_not_written_is_told_apart_from_what_is_wrong(exercise):
     assert "not written yet" in complaint(exercise, stub)
     assert "returns nothing" in complaint(exercise, lambda *_: None)
     assert "half of it is there" in complaint(exercise, lambda *_: ...)
+    assert "a generator, which is still to be run through" in complaint(exercise, lambda *given: (one for one in given))
 
 
 @each
@@ -95,6 +97,65 @@ def test_a_wrong_number_is_shown_beside_the_right_one():
     assert "off by up to 1" in said
     assert "Yours: [4., 7.]; expected: [3., 6.]" in said
     assert "numbers = [1., 2.]\ntimes = 3" in said
+
+
+cosines = Exercise(
+    "98.4",
+    cases=lambda seed: [(torch.tensor([0.3, 0.5, 0.2]), 0.5, 2.0), (torch.tensor([0.9, 0.25, 0.4]), 0.25, 4.0)],
+    right=lambda values, scale, shift: values.cumsum(0) * scale + shift / 10,
+)
+both = Exercise("98.5", cases=lambda seed: [(0.3, 2), (0.7, 3)], right=lambda x, n: (x * n, [x, n]))
+named = Exercise("98.6", cases=lambda seed: [(1,), (-1,)], right=lambda x: "up" if x > 0 else "down")
+above = Exercise("98.7", cases=lambda seed: [(np.arange(6), 2), (np.arange(5), 3)], right=lambda x, least: x > least)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "answer", "sentence"),
+    [
+        (cosines, lambda v, a, b: -cosines.right(v, a, b), "minus yours would be right"),
+        (cosines, lambda v, a, b: 1 / cosines.right(v, a, b), "1 divided by yours would be right"),
+        (cosines, lambda v, a, b: cosines.right(v, a, b).exp(), "its logarithm would be right"),
+        (cosines, lambda v, a, b: cosines.right(v, a, b).flip(0), "the last one first"),
+        (cosines, lambda v, a, b: 3 * cosines.right(v, a, b), "the right numbers, but 3 times as large"),
+        (cosines, lambda v, a, b: torch.stack([cosines.right(v, a, b)] * 2), "the mean of yours over axis 0"),
+        (cosines, lambda v, a, b: cosines.right(v, a, b)[None], "an axis of length 1 too many"),
+        (cosines, lambda v, a, b: cosines.right(v, 1, b), "as if `a` were 1"),
+        (cosines, lambda v, a, b: cosines.right(v, b, a), "as if `a` and `b` were exchanged"),
+        (cosines, lambda v, a, b: cosines.right(v, 0.5, b), "`a` is 0.5 in your function, whatever it is given"),
+        (
+            cosines,
+            lambda v, a, b: cosines.right(v, 0.5, 2.0),
+            "written into your function, whatever it is given: `a` 0.5, `b` 2",
+        ),
+        (cosines, lambda v, a, b: cosines.right(0 * v, a, b), "as if `v` were 0 everywhere"),
+        (both, lambda x, n: ([x, n], x * n), "the last one comes first in yours"),
+        (
+            both,
+            lambda x, n: (x, [x, n]),
+            "as if `n` were 1: do you use it? In numbers: part 1 of what you return is wrong",
+        ),
+        (
+            named,
+            lambda x: "Up" if x > 0 else "down",
+            "'Up' is none of the answers that are asked for, letter by letter: 'up', 'down'",
+        ),
+        (above, lambda x, least: x <= least, "True where False is asked for"),
+        (above, lambda x, least: x > 2, "`least` is 2 in your function"),
+    ],
+)
+def test_how_a_wrong_result_is_related_to_the_right_one_is_said(exercise, answer, sentence):
+    assert sentence in complaint(exercise, answer)
+
+
+def test_no_relation_is_made_up():
+    """Numbers without places behind the comma are alike by chance, and one result of two proves nothing."""
+    said = complaint(double, lambda numbers, times: torch.tensor([6.0, 3.0]) if numbers[0] == 1 else numbers)
+    assert said.startswith("98.1: your numbers are off by up to 3")
+    assert "98.4: your numbers are off" in complaint(cosines, lambda v, a, b: cosines.right(v, a, b) + 0.1 * v)
+    coarse = Exercise(
+        "98.8", cases=lambda seed: [(3,), (4,)], right=lambda x: x > 3, mistakes=[Mistake("never.", lambda x: x > 9)]
+    )
+    assert "never." not in complaint(coarse, lambda x: x == 3)
 
 
 def test_a_wrong_shape_is_named():
