@@ -120,15 +120,19 @@ def has_state(run: Path, step: int) -> bool:
     return (run / CHECKPOINTS / step_name(step) / "state" / LOOP).is_file()
 
 
+def states(run: Path) -> list[int]:
+    """The steps that can be resumed from, the newest first."""
+    return sorted((step for step in checkpoints(run) if has_state(run, step)), reverse=True)
+
+
 def newest_state(run: Path) -> int | None:
     """The last step that can be resumed from."""
-    return max((step for step in checkpoints(run) if has_state(run, step)), default=None)
+    return next(iter(states(run)), None)
 
 
 def prune(run: Path, keep: int) -> None:
     """Drop the state of all but the newest `keep` checkpoints; every teacher stays."""
-    with_state = [step for step in checkpoints(run) if has_state(run, step)]
-    for step in sorted(with_state)[:-keep] if keep else with_state:
+    for step in states(run)[keep:]:
         state = run / CHECKPOINTS / step_name(step) / "state"
         shutil.rmtree(state, ignore_errors=True)
 

@@ -29,6 +29,7 @@ def fit(config: TrainConfig, images: int) -> tuple[TrainConfig, list[str]]:
     data = config.data
     if data.decode_size is None:
         data = replace(data, decode_size=max(largest_side(config.phase(i)) for i in range(len(config.phases) + 1)))
+        said.append(f"larger images are reduced to {data.decode_size} px on their shorter side: twice the largest crop")
     peak = config.optim.peak_lr(config.batch_size)
     if config.optim.lr_rule != "none":
         rule = f"{config.optim.lr:g} x batch {config.batch_size} / {config.optim.lr_reference_batch}"
@@ -41,7 +42,7 @@ def fit(config: TrainConfig, images: int) -> tuple[TrainConfig, list[str]]:
 
 
 def largest_side(phase: TrainConfig) -> int:
-    """Twice the global crop, or the largest crop of the Gram anchor."""
+    """Twice the global crop, or the largest crop of the Gram anchor where that is more."""
     crops, gram = phase.crops, phase.gram
     sides = [crops.global_size, *(large for large, *_ in crops.mixed)]
     anchors = [gram.size or 0, *(anchor for _, _, anchor, _ in crops.mixed)] if gram.weight else []
@@ -89,18 +90,20 @@ def _length(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
 
 def _prototypes(config: TrainConfig, images: int, said: list[str]) -> TrainConfig:
     if config.head.prototypes is not None:
-        return _patch_prototypes(config)
+        return _patch_prototypes(config, said)
     prototypes = 2 ** round(math.log2(min(max(images / 16, 256), 65536)))
     said.append(
         f"{prototypes} prototypes: the power of two nearest to one for every 16 of {images} images, at most 65536"
     )
-    return _patch_prototypes(replace(config, head=replace(config.head, prototypes=prototypes)))
+    return _patch_prototypes(replace(config, head=replace(config.head, prototypes=prototypes)), said)
 
 
-def _patch_prototypes(config: TrainConfig) -> TrainConfig:
+def _patch_prototypes(config: TrainConfig, said: list[str]) -> TrainConfig:
     """As many for patches as for class tokens, where nothing else is asked for."""
     if config.ibot.head.prototypes is not None:
         return config
+    if config.ibot.separate_head and config.masks_patches:
+        said.append(f"{config.head.prototypes} prototypes for patches: as many as for class tokens")
     head = replace(config.ibot.head, prototypes=config.head.prototypes)
     return replace(config, ibot=replace(config.ibot, head=head))
 
@@ -133,9 +136,11 @@ def _cadence(config: TrainConfig, said: list[str]) -> TrainConfig:
     steps, output, evaluation = config.steps or 1, config.output, config.evaluation
     if output.checkpoint_every is None:
         output = replace(output, checkpoint_every=max(1, steps // 20))
-        said.append(f"a checkpoint every {output.checkpoint_every} steps, and at log-spaced steps before the first")
+        often = f"a checkpoint every {output.checkpoint_every} steps, a twentieth of the run"
+        said.append(f"{often}, and at log-spaced steps before the first")
     if evaluation.every is None:
         evaluation = replace(evaluation, every=max(1, steps // 20))
+        said.append(f"an evaluation every {evaluation.every} steps: a twentieth of the run")
     return replace(config, output=output, evaluation=evaluation)
 
 

@@ -26,7 +26,7 @@ from dino_core.machine import memory_mib
 from dino_core.model.network import Network, weight_distance
 from dino_core.probes import save_images, save_probe
 from dino_core.progress import Progress, say
-from dino_core.rundir.schema import PROBE_IMAGES, PROBES, step_name
+from dino_core.rundir.schema import EVENTS, PROBE_IMAGES, PROBES, step_name
 from dino_core.rundir.write import RunWriter
 from dino_core.schedules import Schedule
 from dino_core.seeds import generator
@@ -74,6 +74,10 @@ class Loop:
     """Whether targets come from a network that is not the student's own teacher."""
     references: dict[str, float] = field(default_factory=dict)
     """Baselines beyond the evaluator's."""
+    named: set[str] = field(default_factory=set)
+    """The images of which an event says that they were left out."""
+    unnamed: list[tuple[str, str]] = field(default_factory=list)
+    """Those that this rank found since, and why."""
 
     def run(self) -> str:
         """Train to the end; returns how it ended: `finished`, `stopped` or `failed`."""
@@ -93,6 +97,8 @@ class Loop:
         self.progress = Progress(steps, self.step, enabled=parallel.is_writer())
         self.skipped = {name: torch.zeros((), device=device) for name in ("steps", "in a row")}
         self.over = self.step >= steps
+        for name, reason in self.evaluator.broken.items():
+            self.leave_out(f"{name} (held out)", reason)
         if self.step == 0:
             self.once_in_a_while(0)
         self.begin_phase()
@@ -160,8 +166,26 @@ class Loop:
         self.seconds += passed
         row = self.log(result, batch, self.clock, steps, passed)
         self.logged_step = self.step
-        left = ((self.config.steps or 0) - self.step) * passed / max(self.recorder.log_every, 1)
+        left = ((self.config.steps or 0) - self.step) * passed / max(steps, 1)
         self.progress.update(self.step, row["loss"], row["images_per_second"], left, self.diagnosis.verdict.name)
+
+    def leave_out(self, name: str, reason: str) -> None:
+        """Note an image that can't be read; what other ranks found is told at the next checkpoint or evaluation."""
+        self.unnamed.append((name, reason))
+        if parallel.world_size() == 1:
+            self.tell_left_out()
+
+    def tell_left_out(self) -> None:
+        """An event for each image that any rank has left out, once a run; the first is said."""
+        found, self.unnamed = parallel.gather_lists(self.unnamed), []
+        for name, reason in found:
+            if name not in self.named and self.writer is not None:
+                if not self.named:
+                    say(
+                        f"left out {name} ({reason}); others that can't be read are counted, and named in {self.path / EVENTS}"
+                    )
+                self.named.add(name)
+                self.event("skipped_image", name=name, reason=reason)
 
     def announce_phase(self) -> None:
         """An event where a phase of several begins, with what it changes."""
@@ -250,6 +274,7 @@ class Loop:
         """Whatever of evaluation, probe and checkpoint falls on this step."""
         config, engine, device = self.engine.config, self.engine, self.engine.device
         networks = {"teacher": engine.teacher, "student": engine.student}
+        self.tell_left_out()
         if is_evaluation(step, config.steps or 0, config.evaluation):
             self.evaluate(networks)
         if not (must_save or is_checkpoint(step, config.steps or 0, config.output)):

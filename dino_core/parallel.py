@@ -126,6 +126,15 @@ def gather_with_gradient(x: Tensor) -> Tensor:
     return x if world_size() == 1 else _Gathered.apply(x)
 
 
+def gather_lists(ours: list[Any]) -> list[Any]:
+    """What all ranks have in lists, in the order of ranks."""
+    if world_size() == 1:
+        return ours
+    lists: list[list[Any]] = [[] for _ in range(world_size())]
+    dist.all_gather_object(lists, ours, group=_together)
+    return [one for theirs in lists for one in theirs]
+
+
 def gather(x: Tensor, dim: int = 0) -> Tensor:
     """All ranks' tensors side by side along `dim`, in the order of ranks; carries no gradient."""
     if world_size() == 1:

@@ -49,7 +49,7 @@ from dino_core.objective.spread import check_group  # noqa: E402
 from dino_core.optimizers import build_optimizer  # noqa: E402
 from dino_core.progress import say  # noqa: E402
 from dino_core.rundir.read import checkpoints, read_config, read_run, read_table  # noqa: E402
-from dino_core.rundir.schema import CHECKPOINTS, METRICS, PROBE_IMAGES, step_name  # noqa: E402
+from dino_core.rundir.schema import CHECKPOINTS, EVENTS, METRICS, PROBE_IMAGES, step_name  # noqa: E402
 from dino_core.rundir.write import RunWriter  # noqa: E402
 from dino_core.seeds import seed_of  # noqa: E402
 from dino_core.stopping import uninterrupted  # noqa: E402
@@ -86,7 +86,7 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
     """Train a new run, from its first step or from a checkpoint of another run; its folder, and how it ended."""
     machine, said = choose(config.machine, remembered=parent is not None)
     parallel.start(torch.device(machine.device or "cpu"))
-    source = open_source(config.data, split="train")
+    source = open_source(config.data, split="train", masks=False)
     config, derived = fit(replace(config, machine=machine), len(source))
     out = Path(out) if out is not None else Path("runs") / agreed_name(config)
     loop = opened(config, out, source, [*said, *derived], {"derived": derived}, parent=parent)
@@ -139,34 +139,31 @@ def resume(run: Path) -> str:
 
 
 def reopened(run: Path, *, prepare: Callable[[Engine], None] | None = None) -> Loop:
-    """A run as it was at its last whole checkpoint, ready for the next step.
+    """A run as it was at its last whole checkpoint, ready for the next step; a damaged one gives way to the one before.
 
     One that died before its first begins again as it was begun: from its parent, from published weights, with what
     `prepare` changes."""
     config, about = read_config(run), read_run(run)
     machine, said = choose(config.machine, remembered=True)
     parallel.start(torch.device(machine.device or "cpu"))
-    step = checkpoint.newest_state(run)
-    if step is None and checkpoints(run):
+    states = checkpoint.states(run)
+    if not states and checkpoints(run):
         raise RunError(f"{run} kept no state to resume from, only teachers. Start from one with `dino-lab fork {run}`.")
-    if step is not None and step >= (config.steps or 0):
+    if states and states[0] >= (config.steps or 0):
         raise RunError(f"{run} is finished: it has done its {config.steps} steps. `dino-lab fork` goes on with more.")
     config = replace(config, machine=machine)
-    source = open_source(config.data, split="train")
+    source = open_source(config.data, split="train", masks=False)
     if len(source) != about["images"]:
         raise RunError(f"{run} was trained on {about['images']} images; {config.data.source!r} now has {len(source)}.")
-    parent = about.get("parent")
-    begun = step if step is not None else parent["step"] if parent else config.start
-    phase = config.phase(config.phase_at(begun) if step is None else config.phase_before(begun))
-    continues = step is None and parent is None and config.init.backbone is not None
-    weights = first_weights_again(config) if continues else None
-    engine, recorder = build_engine(phase, weights, run), build_recorder(config, run)
-    seconds = 0.0
-    if step is not None:
-        seconds = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)["seconds"]
-        said.insert(0, f"resumed at step {step} of {config.steps}")
+    recorder, seconds = build_recorder(config, run), 0.0
+    if states:
+        engine, step, seconds, passed_over = last_whole(config, run, states, recorder)
+        said = [f"resumed at step {step} of {config.steps}", *passed_over, *said]
     else:  # it died before its first checkpoint
-        step = begun
+        parent = about.get("parent")
+        step = parent["step"] if parent else config.start
+        phase, continues = config.phase(config.phase_at(step)), parent is None and config.init.backbone is not None
+        engine = build_engine(phase, first_weights_again(config) if continues else None, run)
         again = f"begins again, from {config.init.backbone}" if continues else "begins again"
         said.insert(0, begin_from(Parent(Path(parent["path"]), step, {}), engine, recorder) if parent else again)
         if parent is None or step == phase.start:
@@ -183,6 +180,29 @@ def reopened(run: Path, *, prepare: Callable[[Engine], None] | None = None) -> L
         writer.event("resumed", step)
         announce(config, run, said, new=False)
     return looping(config, run, engine, recorder, source, evaluator, writer, step=step, seconds=seconds)
+
+
+def last_whole(
+    config: TrainConfig, run: Path, states: list[int], recorder: Recorder
+) -> tuple[Engine, int, float, list[str]]:
+    """The engine at the newest of the `states` that can be read, its step, the seconds trained, and what was passed over.
+
+    Raises `RunError`, that of the newest, where none can be read."""
+    damaged: list[RunError] = []
+    for step in states:
+        engine = build_engine(config.phase(config.phase_before(step)), run=run)
+        try:
+            seconds = checkpoint.restore(run / CHECKPOINTS / step_name(step), engine, recorder)["seconds"]
+        except RunError as error:
+            damaged.append(error)
+            continue
+        return (
+            engine,
+            step,
+            seconds,
+            [f"passed over a damaged checkpoint: that of step {s}" for s in states if s > step],
+        )
+    raise damaged[0]
 
 
 def begin_from(parent: Parent, engine: Engine, recorder: Recorder) -> str:
@@ -370,7 +390,7 @@ def looping(
             cache_mib=config.data.cache,
             workers=config.data.workers,
             pinned=engine.device.type == "cuda",
-            on_skip=lambda name, reason: loop.event("skipped_image", name=name, reason=reason),
+            on_skip=lambda name, reason: loop.leave_out(name, reason),
         )
 
     prototypes = config.head.prototypes or 0
@@ -390,6 +410,7 @@ def looping(
         writer,
         step=step,
         seconds=seconds,
+        named={row["name"] for row in read_table(out / EVENTS)[0] if row.get("event") == "skipped_image"},
     )
     return loop
 
@@ -529,6 +550,8 @@ def farewell(status: str, loop: Loop, out: Path) -> None:
         say(f"stopped at step {loop.step} ({loop.asked_to_stop}), saved. Go on with: {going_on(out)}")
     else:
         say(f"finished {loop.step} steps in {loop.seconds:.0f} s of training: {out}")
+    if loop.named:
+        say(f"  {len(loop.named)} image(s) could not be read and were left out; {out / EVENTS} names them")
 
 
 def main(arguments: list[str] | None = None) -> int:

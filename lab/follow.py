@@ -224,6 +224,12 @@ class Follower:
             self._config_read: dict[str, Any] = value if isinstance(value, dict) else {}
         return self._config_read
 
+    def _early(self, step: int) -> int | None:
+        """The step before which no diagnosis calls a run healthy, where this one has not come so far."""
+        from dino_core.telemetry.diagnosis import WARM_UP
+
+        return WARM_UP if step < WARM_UP else None
+
     def _last(self, name: str) -> float | None:
         curve = self._history.curves.get(name)
         return None if curve is None or not curve.values or math.isnan(curve.values[-1]) else curve.values[-1]
@@ -244,17 +250,20 @@ class Follower:
         backbone = config.get("backbone") or {}
         objective = config.get("objective") or {}
         steps, rate = about.get("steps"), self._last("images_per_second")
+        begun = begun_at(about, config)
+        step = max(self._history.step, begun)
         batch = config.get("batch_size")
         status = read.status_of(about, self.path)
         left = None
         if status == "running" and steps and rate and batch:
-            left = round(max(steps - self._history.step, 0) * batch / rate)
+            left = round(max(steps - step, 0) * batch / rate)
         return {
             "name": str(about.get("name") or self.path.name), "recipe": about.get("recipe"), "status": status,
             "gallery": bool(about.get("gallery")), "created": about.get("created"), "device": about.get("device"),
             "host": about.get("host"), "versions": about.get("versions"), "parent": about.get("parent"),
             "classes": about.get("classes"), "images": about.get("images"), "derived": about.get("derived"),
-            "baselines": about.get("baselines") or {}, "step": self._history.step, "steps": steps, "batch_size": batch,
+            "baselines": about.get("baselines") or {}, "step": step, "steps": steps, "batch_size": batch,
+            "begun": begun, "first_logged": first_logged(begun, config.get("output") or {}), "early": self._early(step),
             "reading": round(self._reading.share, 2) if self._reading else None,
             "images_per_second": rate, "seconds_left": left, "seconds": self._last("seconds"),
             "updated": read.last_change(self.path), "prototypes": self.prototypes,
@@ -266,6 +275,19 @@ class Follower:
             "diagnosis": self._diagnosis(),
             "findings": [] if self._told_diagnosis else self._own_findings[-12:],
         }  # fmt: skip
+
+
+def begun_at(about: dict[str, Any], config: dict[str, Any]) -> int:
+    """The step at which a run began: that of its parent's checkpoint, if it has a parent."""
+    parent = about.get("parent")
+    step = parent.get("step") if isinstance(parent, dict) else config.get("start")
+    return step if isinstance(step, int) else 0
+
+
+def first_logged(begun: int, output: dict[str, Any]) -> int:
+    """The first step after `begun` of which there is a line of metrics (`dino_core.telemetry.recorder.Recorder.wants`)."""
+    every = [n for n in (output.get("log_every"), output.get("heavy_every")) if isinstance(n, int) and n > 0]
+    return begun + 1 if begun == 0 or not every else min((begun // n + 1) * n for n in every)
 
 
 class Reading(threading.Thread):

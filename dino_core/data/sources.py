@@ -64,19 +64,20 @@ class Source(Protocol):
         """Raises `ImageError` for an image that can't be read."""
 
 
-def open_source(data: Data, *, split: Split = "train") -> Source:
+def open_source(data: Data, *, split: Split = "train", masks: bool = True) -> Source:
     """The images a config asks for; raises `DataError` where there are none.
 
     With `data.validation` all images of the source are for training, and the test split is the test half of that other
-    source (all of it when it has no halves), its labels numbered as in training."""
+    source (all of it when it has no halves), its labels numbered as in training.  Without `masks` those of a folder are
+    not read: training asks for none, and to decode one takes as long as the image."""
     if split == "train" or data.validation is None:
-        return _open(data, split, whole=data.validation is not None)
+        return _open(data, split, whole=data.validation is not None, masks=masks)
     validation = _open(replace(data, source=data.validation), "test", whole=True)
     classes = _open(data, "train", whole=True).classes
     return Renumbered(validation, classes) if classes and validation.classes not in ((), classes) else validation
 
 
-def _open(data: Data, split: Split, whole: bool) -> Source:
+def _open(data: Data, split: Split, whole: bool, masks: bool = True) -> Source:
     """`whole`: hold no images out of a source that has no test half of its own."""
     if not data.source:
         raise DataError("which images? Give --data.source: shapes, a folder, torchvision:NAME or hf:NAME.")
@@ -89,7 +90,7 @@ def _open(data: Data, split: Split, whole: bool) -> Source:
         return HuggingFaceSource(name, split, whole, data.decode_size)
     folder = Path(data.source).expanduser()
     if folder.is_dir():
-        return FolderSource(folder, split, whole, data.decode_size)
+        return FolderSource(folder, split, whole, data.decode_size, masks)
     if folder.exists():
         raise DataError(f"{data.source} is a file; expected a folder of images.")
     raise DataError(
@@ -142,11 +143,16 @@ class FolderSource:
     Its first level of folders are the classes, if every image lies in one and there are several.  With `train` and
     `test` (or `val`) folders, or pointed at one of them, each half has its own; else one image in eight, chosen by a
     hash of its name, is held out, so that adding images moves no other.  Masks lie beside the images: that of
-    `train/cat/1.jpg` is `train_mask/cat/1.png`, white on the object.  Hidden files, and those whose extension is no
-    image's, are left alone."""
+    `train/cat/1.jpg` is `train_mask/cat/1.png`, white on the object; without `masks` they are not read.  Hidden files, and
+    those whose extension is no image's, are left alone."""
 
     def __init__(
-        self, folder: Path, split: Split = "train", whole: bool = False, shorter_side: int | None = None
+        self,
+        folder: Path,
+        split: Split = "train",
+        whole: bool = False,
+        shorter_side: int | None = None,
+        masks: bool = True,
     ) -> None:
         if not folder.is_dir():
             raise DataError(f"there is no folder {str(folder)!r}.")
@@ -168,8 +174,8 @@ class FolderSource:
                 f"the {split} half of {str(folder)!r} is empty: one image in {HELD_OUT} is held out by its name, and "
                 f"there are {len(every)}. Add images, or give it train and test folders."
             )
-        masks = self.root.with_name(self.root.name + "_mask")
-        self.masks = masks if masks.is_dir() else None
+        beside = self.root.with_name(self.root.name + "_mask")
+        self.masks = beside if masks and beside.is_dir() else None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -227,7 +233,7 @@ def _classes(paths: Iterable[str]) -> tuple[str, ...]:
 
 
 def _held_out(name: str) -> bool:
-    return hashlib.blake2s(name.encode(), digest_size=4).digest()[0] % HELD_OUT == 0
+    return hashlib.blake2s(os.fsencode(name), digest_size=4).digest()[0] % HELD_OUT == 0
 
 
 def _rows(images: int, split: Split, whole: bool, name: str) -> np.ndarray:

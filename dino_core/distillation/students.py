@@ -65,7 +65,7 @@ def start(
     if parallel.is_writer() and out.exists() and (not out.is_dir() or [p for p in out.iterdir() if p.name != TEACHER]):
         raise RunError(f"{out} is not empty. Choose another, or go on with `dino-lab resume {out}`.")
     first = next(iter(students.values()))
-    source = open_source(first.data, split="train")
+    source = open_source(first.data, split="train", masks=False)
     if fresh_heads:
         if parallel.is_writer():
             with_fresh_heads(teacher, first, len(source), out / TEACHER)
@@ -104,7 +104,7 @@ def resume(out: str | Path, only: str | None = None) -> dict[str, str]:
     left = [name for name in configs if read_run(out / name).get("status") != "finished"]
     if not left:
         raise RunError(f"{out} is finished: all its students have done their steps.")
-    source = open_source(next(iter(configs.values())).data, split="train")
+    source = open_source(next(iter(configs.values())).data, split="train", masks=False)
     ready = [settled(name, configs[name], known, source, remembered=True) for name in left]
     sight = agreed_sight({student.name: student.sight for student in ready})
     counts = [shares[name] for name in left]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -28,12 +28,16 @@ class Evaluator:
     config: TrainConfig
     train: LabelledImages
     test: LabelledImages
+    broken: dict[str, str] = field(default_factory=dict)
+    """Held-out images that can't be read, and why."""
 
     @classmethod
     def of(cls, config: TrainConfig, train: Source) -> Evaluator:
         wanted, size = config.evaluation, config.image_size
-        test = open_source(config.data, split="test")
-        return cls(config, read_images(train, wanted.train_images, size), read_images(test, wanted.test_images, size))
+        broken: dict[str, str] = {}
+        known = read_images(train, wanted.train_images, size)
+        seen = read_images(open_source(config.data, split="test"), wanted.test_images, size, broken=broken)
+        return cls(config, known, seen, broken)
 
     def measure(self, networks: dict[str, Network], device: torch.device) -> dict[str, float]:
         """`knn/teacher`, `knn/student`, and of the teacher `jaccard/*` and `pca_iou`; what the data does not allow is left out."""

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from dino_core.data.sources import ImageError, Source
+from dino_core.errors import DataError
 from dino_core.seeds import generator
 
 
@@ -34,8 +35,13 @@ class LabelledImages:
         return LabelledImages(self.images[:count], self.labels[:count], masks, parts)
 
 
-def read_images(source: Source, count: int, size: int, seed: int = 0) -> LabelledImages:
-    """Up to `count` images drawn without repetition, shorter side resized to `size`, centre cropped; broken ones left out."""
+def read_images(
+    source: Source, count: int, size: int, seed: int = 0, broken: dict[str, str] | None = None
+) -> LabelledImages:
+    """Up to `count` images drawn without repetition, shorter side resized to `size`, centre cropped.
+
+    Those that can't be read are left out, their names and why added to `broken`; `DataError` where no image is left."""
+    broken = {} if broken is None else broken
     order = drawn(source, seed)
     images: list[np.ndarray] = []
     labels: list[int] = []
@@ -46,7 +52,8 @@ def read_images(source: Source, count: int, size: int, seed: int = 0) -> Labelle
             break
         try:
             sample = source.read(index)
-        except ImageError:
+        except ImageError as error:
+            broken[error.name] = error.reason
             continue
         images.append(square(sample.image, size, Image.Resampling.BICUBIC))
         labels.append(sample.label)
@@ -54,6 +61,9 @@ def read_images(source: Source, count: int, size: int, seed: int = 0) -> Labelle
             masks.append(square(sample.mask.astype(np.uint8) * 255, size, Image.Resampling.NEAREST) > 127)
         if sample.parts is not None:
             parts.append(square(sample.parts, size, Image.Resampling.NEAREST))
+    if not images and broken:
+        name, reason = next(iter(broken.items()))
+        raise DataError(f"none of the {len(order)} images of {source.name} can be read. One is {name}: {reason}.")
     stacked = (
         torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous() if images else torch.empty(0, 3, size, size)
     )

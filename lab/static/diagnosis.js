@@ -54,7 +54,7 @@ export function mount(element, host) {
     const { level, title, sentence, evidence, children } = said(track, links(track.head.diagnosis));
     verdict.parentElement.dataset.level = level;
     say(learnt, learntSoFar(track));
-    const { sentence: _, ...finding } = head.diagnosis ?? {}, key = JSON.stringify([finding, head.status, head.step > 0, level, pages.length]);
+    const { sentence: _, ...finding } = head.diagnosis ?? {}, key = JSON.stringify([finding, head.status, title.textContent, level, pages.length]);
     refill(heading, key, () => [title]);
     refill(reasons, key, () => children);
     say(reasons.querySelector(".verdict-sentence"), sentence); // numbers that hold now: no news to a screen reader, and no link loses its focus
@@ -109,13 +109,13 @@ function said({ head, catalogue, curves }, links) {
   const ended = { failed: ["alarm", "Failed"], died: ["warning", "Died"] }[head.status];
   const since = finding?.since_step ?? finding?.step;
   const level = finding ? severity(finding.level) : 0;
-  const waiting = (!finding || finding.name === "warming_up") && head.status === "running";
-  const title = !finding && waiting ? "Waiting for the first steps" : finding?.cleared ? "Healthy again" : finding ? NAMES[finding.name] ?? words(finding.name) : "Nothing unusual so far";
+  const begins = last(curves.loss) === null, waiting = (!finding || finding.name === "warming_up") && head.status === "running" && (begins || Boolean(head.early));
+  const title = !finding && waiting ? (begins ? "Waiting for the first steps" : "Too early to tell") : finding?.cleared ? "Healthy again" : finding ? NAMES[finding.name] ?? words(finding.name) : "Nothing unusual so far";
   const evidence = told(finding?.evidence, catalogue, curves);
   return {
     level: waiting ? "waiting" : level,
     title: h("p", { class: "verdict-title" }, icon(waiting ? "waiting" : ICONS[level]), h("span", {}, title), since && level && !waiting ? h("small", {}, `since step ${number(since)}`) : null),
-    sentence: sentence(finding) ?? (waiting ? "The run has started; its first numbers come in a moment." : "No alarm has been raised."),
+    sentence: sentence(finding) ?? (waiting ? awaited(head, begins) : "No alarm has been raised."),
     evidence,
     children: [
       h("p", { class: "verdict-sentence" }),
@@ -125,6 +125,13 @@ function said({ head, catalogue, curves }, links) {
       ended ? h("p", { class: "verdict-ended" }, icon(ended[0]), `${ended[1]}: ${head.status === "died" ? "the process is gone without saying goodbye; dino-lab resume goes on from its last checkpoint." : "see the events below."}`) : null,
     ],
   };
+}
+
+/** What a run that has nothing to say yet is about to do. */
+function awaited({ begun, checkpoints, early, first_logged }, begins) {
+  if (!begins) return `No alarm so far; no run is called healthy before step ${early}.`;
+  const measuring = begun === 0 && !checkpoints.length ? "It measures the network as it is, before any step; then it trains." : "It trains.";
+  return `The run has started${begun ? ` at step ${number(begun)}` : ""}. ${measuring} Its first numbers are those of step ${number(first_logged)}.`;
 }
 
 const sentence = (finding) => finding?.sentence?.replace(/^Healthy so far: (.)/, (_, first) => first.toUpperCase());

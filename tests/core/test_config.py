@@ -116,7 +116,7 @@ def test_a_small_set_gets_fewer_prototypes_and_a_faster_teacher_and_says_so():
     assert large.head.prototypes == 65536
     assert small.schedules.momentum[0] < large.schedules.momentum[0] == pytest.approx(0.996, abs=1e-4)
     assert large.schedules.teacher_temperature == (0.04, 0.07)
-    for word in ("prototypes", "momentum", "temperature", "warms up", "checkpoint"):
+    for word in ("prototypes", "momentum", "temperature", "warms up", "checkpoint", "evaluation", "shorter side"):
         assert any(word in sentence for sentence in said), word
 
 

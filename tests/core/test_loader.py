@@ -16,6 +16,7 @@ from dino_core.data.decoding import ImageError
 from dino_core.data.loader import Loader, reduced
 from dino_core.data.sources import FolderSource, Sample, ShapesSource
 from dino_core.errors import DataError
+from dino_core.evaluation.images import read_images
 from tests.core.test_sources import broken, picture, save
 
 
@@ -197,6 +198,16 @@ def test_a_folder_full_of_odd_and_broken_files_never_stops_a_run(tmp_path):
             assert not image[:, :, width:].any()
     assert set(reported) == {"truncated.jpg", "text.jpg", "empty.png", "huge.png", "torn.png"}
     assert len(reported) == 5
+
+
+def test_where_no_image_can_be_measured_on_one_sentence_says_so(tmp_path):
+    named: dict[str, str] = {}
+    broken(tmp_path)
+    (tmp_path / "whole.jpg").unlink()
+    source = FolderSource(tmp_path, whole=True)
+    with pytest.raises(DataError, match=r"none of the 5 images of .* can be read\. One is .*: "):
+        read_images(source, 4, 32, broken=named)
+    assert len(named) == 5
 
 
 def test_images_of_several_sizes_share_a_canvas():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -254,6 +255,16 @@ def test_a_broken_mask_is_named(tmp_path):
     (tmp_path / "pets_mask" / "a.png").write_text("no mask")
     with pytest.raises(ImageError, match=r"a\.png: its mask can't be read"):
         FolderSource(tmp_path / "pets", whole=True).read(0)
+    assert FolderSource(tmp_path / "pets", whole=True, masks=False).read(0).mask is None, "training reads no mask"
+
+
+def test_names_in_no_encoding_are_held_out_like_others(tmp_path):
+    for number in range(16):
+        save(tmp_path / "a.png")
+        os.rename(tmp_path / "a.png", os.fsencode(tmp_path) + b"/caf\xe9 %d.png" % number)
+    halves = [FolderSource(tmp_path, split) for split in ("train", "test")]
+    assert len(halves[0]) + len(halves[1]) == 16
+    assert halves[0].read(0).name.startswith("caf")
 
 
 def test_another_folder_may_hold_the_images_of_the_evaluations(tmp_path):

@@ -20,14 +20,16 @@ import pytest
 import torch
 
 from dino_core import checkpoint, parallel
-from dino_core.config import Ibot, from_json, to_json
+from dino_core.config import Data, Ibot, from_json, to_json
 from dino_core.errors import RunError
 from dino_core.loop import Loop
 from dino_core.model import load_teacher
 from dino_core.rundir.read import checkpoints, merge_segments, probes, read_config, read_run, read_table, status
+from dino_core.rundir.schema import step_name
 from dino_core.rundir.write import RunWriter
 from dino_core.stopping import READ, Listener
 from dino_core.train import Parent, build_engine, build_recorder, going_on, resume, start, written_down
+from tests.core.test_sources import picture, save
 from tests.ranks import PRELOADED
 from tests.small import small_config
 
@@ -185,12 +187,21 @@ def test_a_run_killed_at_random_moments_loses_nothing(tmp_path):
         process.kill()
         process.join()
         kills += 1
+        if kills == 2:
+            damage_the_newest(out)
         for teacher in out.glob("checkpoints/step_*/teacher.safetensors"):
             load_teacher(teacher.parent)
     assert process.exitcode == 0
     assert kills >= 3
     assert status(out) == "finished"
     assert rows_of(out) == rows_of(whole)
+
+
+def damage_the_newest(run: Path) -> None:
+    """What a failing disk does; the state before it is whole."""
+    newest, _ = checkpoint.states(run)[:2]
+    for file in (run / "checkpoints" / step_name(newest) / "state").glob("*.distcp"):
+        file.write_bytes(file.read_bytes()[:1000])
 
 
 def progress_of(run: Path) -> int:
@@ -411,6 +422,23 @@ def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
     assert any(e["event"] == "disk_full" for e in read_table(run / "events.jsonl")[0])
 
 
+def test_images_that_cannot_be_read_are_named_once_a_run(tmp_path, capsys):
+    for half in ("train", "test"):
+        for number in range(7):
+            save(tmp_path / "data" / half / f"{number}.png", picture(40, 32))
+        (tmp_path / "data" / half / "broken.png").write_text("no image")
+    few = small_config(steps=2)
+    data, output = Data(source=str(tmp_path / "data")), replace(few.output, log_every=2, checkpoint_every=1)
+    run, _ = start(replace(few, data=data, output=output), tmp_path / "run")
+    out = capsys.readouterr().out
+    assert out.count("left out broken.png (held out) (not an image)") == 1
+    assert "2 image(s) could not be read and were left out" in out
+    shutil.rmtree(run / "checkpoints/step_00000002")
+    assert resume(run) == "finished"
+    named = [e["name"] for e in read_table(run / "events.jsonl")[0] if e["event"] == "skipped_image"]
+    assert sorted(named) == ["broken.png", "broken.png (held out)"]
+
+
 def test_a_checkpoint_restores_every_tensor(small_run):
     config = read_config(small_run)
     engine, recorder = build_engine(config), build_recorder(config, small_run)
@@ -425,10 +453,11 @@ def test_a_checkpoint_restores_every_tensor(small_run):
 def test_a_damaged_state_is_one_sentence(small_run, tmp_path):
     broken = tmp_path / "broken"
     shutil.copytree(small_run, broken)
-    (broken / "checkpoints/step_00000012/state/.metadata").write_bytes(b"nonsense")
+    for index in broken.glob("checkpoints/*/state/.metadata"):
+        index.write_bytes(b"nonsense")
     about = json.loads((broken / "run.json").read_text())
     (broken / "run.json").write_text(json.dumps({**about, "status": "stopped", "steps": 20}))
     config = replace(read_config(broken), steps=20)
     (broken / "config.json").write_text(to_json(config))
-    with pytest.raises(RunError, match="can't be resumed from"):
+    with pytest.raises(RunError, match=r"step_00000012/state.* can't be resumed from"):
         resume(broken)

@@ -422,7 +422,19 @@ def test_the_head_says_what_the_page_shows() -> None:
     assert head["prototypes"] == 32
     assert head["baselines"]["knn_raw_pixels"] == 0.61
     assert head["skipped_images"] == 1
+    assert head["early"] is None, "it is past the steps in which nothing is called healthy"
     json.dumps(Run(GOLDEN).since(), allow_nan=False)
+
+
+def test_a_fork_is_where_its_parent_was_before_it_has_logged_anything(copy: Path) -> None:
+    about = json.loads((copy / "run.json").read_text())
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(config | {"output": {"log_every": 10, "heavy_every": 25}}))
+    (copy / "metrics.jsonl").unlink()
+    for begun, first, early in ((0, 1, 50), (203, 210, None), (222, 225, None)):
+        (copy / "run.json").write_text(json.dumps(about | {"parent": {"run": "one", "path": "one", "step": begun}}))
+        head = Run(copy).since()["head"]
+        assert (head["begun"], head["step"], head["first_logged"], head["early"]) == (begun, begun, first, early)
 
 
 def test_a_glance_reads_only_the_ends(copy: Path) -> None:
