@@ -28,7 +28,7 @@ from dino_core.schedules import Now
 from dino_core.stopwatch import Stopwatch
 from dino_core.train import build_engine
 from notebooks.checks import n01 as check
-from notebooks.course import gallery, look, predict, reveal
+from notebooks.course import gallery, look, predict, reveal, show, training
 from notebooks.views import figure
 
 torch.set_printoptions(precision=3, sci_mode=False)
@@ -342,6 +342,13 @@ reveal(
 # nothing to average away. 400 images leave about 2 points of chance. What is true of 100 epochs of ImageNet need not be true of a run of
 # minutes: measure.
 #
+# The same two curves in the lab. If a run of yours trains beside this notebook (04 begins one), the widget follows it; if none does, it
+# shows the recorded run.
+
+# %%
+show("emergence", run=training(gallery()))
+
+# %% [markdown]
 # ## What was learnt
 #
 # - An image becomes 2 global and some local crops; shares are of the *area*, and each crop remembers its box.

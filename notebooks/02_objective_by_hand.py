@@ -16,7 +16,7 @@ from dino_core.measure.collapse import entropy
 from dino_core.objective.targets import Centering
 from dino_core.objective.terms import cross_view
 from notebooks.checks import n02 as check
-from notebooks.course import look, predict, reveal
+from notebooks.course import gallery, look, predict, reveal, show, training
 from notebooks.views import figure
 
 torch.set_printoptions(precision=3, sci_mode=False)
@@ -267,6 +267,12 @@ reveal(
     "near the teacher's entropy",
     "KL can fall to nearly 0, H stays. If H falls to 0 too, that is collapse.",
 )
+
+# %% [markdown]
+# H and KL of a real run: of yours, if one trains beside this notebook (04 begins one; the widget follows it), else of the recorded one.
+
+# %%
+show("loss", run=training(gallery()))
 
 # %% [markdown]
 # ## 8. The centre moves, after it was used

@@ -19,7 +19,7 @@ from dino_core.evaluation.images import normalised, read_images
 from dino_core.measure.spectrum import rankme
 from lab.analysis import cka
 from notebooks.checks import n10 as check
-from notebooks.course import QUICK, gallery, look, predict, reveal, scaled
+from notebooks.course import QUICK, gallery, look, predict, reveal, scaled, show, training
 from notebooks.solutions import n10 as solution
 from notebooks.views import figure
 
@@ -141,6 +141,13 @@ look(
     "k-NN accuracy of four checkpoints, with two standard deviations of chance, beside what needs no training.",
     "from where on the interval lies clear of both lines.",
 )
+
+# %% [markdown]
+# The lab draws such measurements with the same lines beside them, while a run trains: of yours, if one does now (04 begins one; the widget
+# follows it), else of the recorded run. It draws no intervals: on 400 images think of 4 points up and down.
+
+# %%
+show("emergence", run=training(run))
 
 # %% [markdown]
 # ## 3. A linear probe

@@ -33,7 +33,7 @@ from dino_core.train import build_engine
 from lab.run import Run
 from lab.views.figures import FIGURES, figure as view
 from notebooks.checks import n11 as check
-from notebooks.course import gallery, look, predict, reveal, scaled
+from notebooks.course import gallery, look, predict, reveal, scaled, show, training
 from notebooks.solutions import n11 as solution
 from notebooks.views import figure
 
@@ -101,6 +101,13 @@ except ValueError as error:
 # As a file `dino_core/telemetry/monitors/uniformity.py` with the same ten lines it would be logged in every run, and its curve would be on the
 # lab's page under "Any metric", with title, unit and the docstring's first sentence. Nothing else has to be touched.
 #
+# Monitors that are there already say other things of the same collapse: information and KL fall to 0 where U rises to 0. Here they are, of your
+# run if one trains beside this notebook (04 begins one; the widget follows it), else of the recorded one.
+
+# %%
+show("collapse", run=training(gallery()))
+
+# %% [markdown]
 # ## 2. A view
 #
 # What did it do during the recorded run? There it was not logged, but the probe images' class tokens are kept. A *figure* is a function whose

@@ -11,7 +11,7 @@ from dino_core.errors import DinoError
 from notebooks.exercises import Unsolved, hint
 from notebooks.figures import look, style
 from notebooks.guesses import home, predict, recorded, reveal
-from notebooks.live import LiveRun, distil, fork, live_run, stop
+from notebooks.live import LiveRun, distil, fork, live_run, stop, training
 from notebooks.views import show
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
     "scaled",
     "show",
     "stop",
+    "training",
 ]
 
 QUICK = bool(os.environ.get("DINO_COURSE_QUICK"))

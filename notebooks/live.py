@@ -120,6 +120,17 @@ class LiveRun:
     __repr__ = __str__
 
 
+def training(otherwise: lab.Run) -> lab.Run:
+    """The run that trains beside the notebooks (the last one begun, if several do), so that a widget follows it.
+
+    `otherwise` where none does; and on a page, where nothing follows."""
+    if os.environ.get("DINO_COURSE_STATIC"):
+        return otherwise
+    begun = [path.parent for path in (home() / "runs").glob(f"*/{RUN}")]
+    now = [path for path in begun if LiveRun(path).training]
+    return lab.Run(max(now, key=lambda path: (path / RUN).stat().st_mtime)) if now else otherwise
+
+
 def log_of(path: Path) -> Path:
     """Beside a run, not in it."""
     return path.with_name(f"{path.name}.log")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from dino_core.errors import RunError
 from notebooks import live as living
 from notebooks.course import gallery
-from notebooks.live import QUICK_STUDENTS, LiveRun, distil, fork, live_run, options, stop
+from notebooks.live import QUICK_STUDENTS, LiveRun, distil, fork, live_run, options, stop, training
 
 pytestmark = pytest.mark.slow
 
@@ -30,8 +31,10 @@ def test_a_run_is_begun_once_stopped_gone_on_with_and_forked(quick, capsys):
     assert live_run("tiny", name="mine", steps=500) == live
     assert "mine is there already, begun with other options; another name" in capsys.readouterr().out
     live.wait(step=3, seconds=120)
+    assert training(gallery()).path == live.path  # what widgets of other notebooks follow
     stop(live)
     assert live.run.status == "stopped"
+    assert training(gallery()).path == gallery().path
     reached = live.step
     with pytest.raises(RunError, match=f"mine stopped at step {reached}; live_run goes on with it"):
         live.wait()
@@ -64,6 +67,16 @@ def test_options_are_words_of_the_command_line():
 
 def test_a_run_that_never_began_is_said_to_be_starting(quick):
     assert str(LiveRun(quick / "runs" / "nothing")) == "nothing: starting, step -1"
+
+
+def test_on_a_page_nothing_is_followed(quick, monkeypatch):
+    path = quick / "runs" / "mine"
+    path.mkdir(parents=True)
+    shutil.copy(gallery().path / "run.json", path)
+    monkeypatch.setattr(LiveRun, "training", True)
+    assert training(gallery()).path == path
+    monkeypatch.setenv("DINO_COURSE_STATIC", "1")
+    assert training(gallery()).path == gallery().path
 
 
 def test_students_are_begun_together_and_then_gone_on_with(quick, monkeypatch):
