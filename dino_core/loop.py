@@ -212,6 +212,8 @@ class Loop:
         scalars |= {f"loss/{name}": term.value for name, term in result.losses.terms.items()}
         scalars |= {f"loss/{name}": value for name, value in result.losses.figures.items()}
         scalars |= {f"loss_weight/{name}": term.weight for name, term in result.losses.terms.items()}
+        if "dino_local" in result.losses.figures:
+            scalars["loss_weight/dino_local"] = config.objective.local_weight * now.weights.local
         scalars |= {
             "lr": now.learning_rate,
             "weight_decay": now.weight_decay,

@@ -91,7 +91,9 @@ def print_table(found: dict[str, Any]) -> None:
     table.add_column("measure")
     table.add_column("value", justify="right")
     for name, value in found.items():
-        if isinstance(value, float):
+        if name == "patch_contrast":  # a difference of cosines
+            table.add_row(name, f"{value:.3f}")
+        elif isinstance(value, float):
             table.add_row(name, f"{100 * value:.1f} %")
         elif isinstance(value, int):
             table.add_row(name, str(value))

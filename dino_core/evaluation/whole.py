@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from dino_core.evaluation.contrast import contrast
 from dino_core.evaluation.emergence import centred_box, emergence
 from dino_core.evaluation.images import LabelledImages
 from dino_core.evaluation.knn import accuracy, knn
@@ -21,7 +22,7 @@ SEGMENTED = 500
 def measured(
     backbone: Backbone, train: LabelledImages, test: LabelledImages, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> dict[str, float | int]:
-    """Accuracies and overlaps in [0, 1]; what the data does not allow (labels, masks) is left out."""
+    """Accuracies and overlaps in [0, 1], a difference of cosines; what the data does not allow (labels, masks) is left out."""
     device = next(backbone.parameters()).device
     seen, attention = tokens_of(backbone, test.images, mean, std, device)
     found: dict[str, float | int] = {"train_images": len(train.images), "test_images": len(test.images)}
@@ -36,6 +37,9 @@ def measured(
     if test.masks is not None:
         found |= emergence(attention, seen.patches, seen.grid, test.masks.to(device))
         found["jaccard_centred_box"] = centred_box(test.masks)
+        apart = contrast(seen.patches, seen.grid, test.masks.to(device))
+        if not apart.isnan().all():
+            found["patch_contrast"] = float(apart.nanmean())
     return found | segmented(backbone, train, test, mean, std)
 
 

@@ -27,6 +27,9 @@ ENGINE = {
         "Gram loss", "squared cosine", "lower", "Mean squared difference of patch similarities from the anchor's."
     ),
     "loss_weight/*": Metric("Weight", "factor", None, "What a term of the loss is multiplied by at this step."),
+    "loss_weight/dino_local": Metric(
+        "Weight, local crops", "factor", None, "What pairs with a local crop are multiplied by within the DINO loss."
+    ),
     "lr": Metric("Learning rate", "per step", None, "Size of the optimizer's steps."),
     "weight_decay": Metric("Weight decay", "per step", None, "Pull of the weights towards 0, per learning rate."),
     "momentum": Metric("Teacher momentum", "share", None, "How much of the old teacher stays at each step."),

@@ -7,10 +7,12 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
 from dino_core.config import Data, Shapes
 from dino_core.data.sources import open_source
 from dino_core.evaluation import knn, linear_probe, read_images
+from dino_core.evaluation.contrast import contrast
 from dino_core.evaluation.emergence import centred_box, emergence, first_component, otsu
 
 
@@ -109,6 +111,21 @@ def test_heads_together_are_the_patches_that_hold_most_of_their_mean():
 def test_the_first_component_does_not_care_about_the_sign_of_features():
     patches, _ = scene()
     assert torch.equal(first_component(patches, (6, 6)), first_component(-patches, (6, 6)))
+
+
+def test_contrast_is_the_mean_over_pairs_of_patches():
+    patches, masks = torch.randn(3, 16, 5), torch.zeros(3, 8, 8, dtype=torch.bool)
+    masks[0, 2:6, :4] = True  # whole patches
+    masks[1, :2, :3] = True  # one patch, and exactly half of the next
+    found = contrast(patches, (4, 4), masks)
+    for image, ours in ((0, {4, 5, 8, 9}), (1, {0})):
+        within, across = [], []
+        for i in ours:
+            for j in range(16):
+                cosine = F.cosine_similarity(patches[image, i], patches[image, j], dim=0)
+                (within if j in ours else across).append(float(cosine))
+        assert found[image] == pytest.approx(sum(within) / len(within) - sum(across) / len(across), abs=1e-5)
+    assert found[2].isnan()  # no object, no contrast
 
 
 def test_the_best_centred_box_of_a_centred_square_is_that_square():

@@ -56,6 +56,8 @@ PHASES = (
             "optim.lr": 5e-4,
             "optim.layer_decay": 0.9,
             "backbone.drop_path": 0.0,
+            "schedules.local_weight.end": 0.5,
+            "schedules.local_weight.fall": 0.5,
         },
     ),
     Phase(
@@ -201,6 +203,21 @@ def test_one_command_runs_all_phases_on_one_clock_and_says_so(run):
     ]
     assert events[1]["changed"] == PHASES[0].changes
     assert {5, 9, 12} <= set(checkpoints(run))
+
+
+def test_the_loss_is_the_sum_of_what_is_logged_raw_times_what_is_logged_as_its_weight(run):
+    crops = read_config(run).crops
+    own, local = crops.global_crops * (crops.global_crops - 1), crops.global_crops * crops.local_crops
+    rows = rows_of(run)
+    assert [rows[step]["loss_weight/dino_local"] for step in (5, 6, 7, 8, 9)] == pytest.approx([1, 1, 0.75, 0.5, 0.5])
+    for step in range(1, 13):
+        row = rows[step]
+        terms = [name.removeprefix("loss/") for name in row if f"loss_weight/{name.removeprefix('loss/')}" in row]
+        assert {"dino", "ibot", "koleo", "dino_local"} <= set(terms)
+        whole = sum(row[f"loss/{name}"] * row[f"loss_weight/{name}"] for name in terms if name != "dino_local")
+        assert row["loss"] == pytest.approx(whole, rel=1e-4)
+        pairs = own * row["loss/dino_global"] + local * row["loss_weight/dino_local"] * row["loss/dino_local"]
+        assert row["loss/dino"] == pytest.approx(pairs / (own + local), rel=1e-4)
 
 
 def test_a_checkpoint_of_any_phase_opens(run):
