@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmarks.report import RESULTS
 from benchmarks.study import __main__ as study
 from benchmarks.study.arms import GROUPS, quick
 from benchmarks.study.looks import Images, findings, look, monitors, resampled
@@ -152,3 +154,42 @@ def test_monitors_are_the_mean_of_the_last_rows_before_a_step(small_run):
     assert monitors(small_run, 6)["loss"] == pytest.approx(sum(row["loss"] for row in last) / len(last))
     assert "features/rankme" in monitors(small_run, 12)
     assert findings(small_run) == []
+
+
+LABELS = {
+    "information, nats": "teacher/information",
+    "likeness of patches": "patches/mean_cosine",
+    "rank, class token": "features/rankme",
+}
+ON = {"shapes": "long", "photographs": "long_photographs"}
+
+
+def rows_of_the_study() -> list[tuple[str, dict[str, str]]]:
+    """The group and the cells of each row of docs/study.md that has an arm; a table stands above its command."""
+    text = (ROOT / "docs" / "study.md").read_text(encoding="utf-8")
+    found = []
+    for table, command in re.findall(r"((?:^\|.*\n)+)\n    python -m benchmarks\.study (.*)\n", text, re.MULTILINE):
+        head, _, *lines = [[cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()]
+        for line in lines:
+            row = dict(zip(head, line, strict=True))
+            found.append((ON[row["images"]] if "images" in row else command.split()[0], row))
+    return found
+
+
+def test_the_tables_of_the_study_are_what_was_measured():
+    groups = {}
+    for name in ("study_cpu", "study_nvidia-h200"):
+        groups |= json.loads((RESULTS / f"{name}.json").read_text())["groups"]
+    rows = rows_of_the_study()
+    assert {group for group, _ in rows} == set(groups)
+    for group, row in rows:
+        arm, seed = row["arm"].split(" (")[0], int(row.get("seed", 0))
+        (run,) = (run for run in groups[group]["runs"] if (run["arm"], run["seed"]) == (arm, seed))
+        step = int(row.get("step", groups[group]["steps"]))
+        (seen,) = (seen for seen in run["looks"] if seen["step"] == step)
+        for name, title in study.TITLES.items():
+            assert row[title] == study.percent(seen["measured"][name]), (group, row)
+        for label in LABELS.keys() & row.keys():
+            assert float(row[label]) == float(f"{seen['monitors'][LABELS[label]]:.3g}"), (group, row)
+        if "findings" in row:
+            assert row["findings"] == (", ".join(sorted({found["name"] for found in run["findings"]})) or "none")
