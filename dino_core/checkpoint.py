@@ -9,13 +9,14 @@ import json
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import torch.distributed.checkpoint as dcp
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch.distributed.checkpoint import FileSystemReader
 from torch.distributed.checkpoint.api import CheckpointException
@@ -33,18 +34,48 @@ from dino_core.telemetry.recorder import Recorder
 LOOP = "loop.json"
 
 
+class Unwritten(OSError):
+    """Something could not be written, by this rank or by another; says why."""
+
+
+@contextmanager
+def written_by_all(where: Path) -> Iterator[None]:
+    """What one rank can't write no rank has written: all of them raise `Unwritten`, and none waits for another in vain.
+
+    A full disk has as many faces as there are libraries that write, most of them no `OSError`."""
+    error: BaseException | None = None
+    try:
+        yield
+    except (OSError, SafetensorError, CheckpointException) as caught:
+        error = caught
+    reasons = parallel.gather_lists([why_unwritten(error, where)] if error is not None else [])
+    if reasons:
+        raise Unwritten(reasons[0]) from error
+
+
+def why_unwritten(error: BaseException, where: Path) -> str:
+    """The system's word for it where it has one, else that of the library that wrote, and how much room there is."""
+    inner = next((e for e, _ in error.failures.values()), error) if isinstance(error, CheckpointException) else error
+    if isinstance(inner, OSError):
+        return inner.strerror or str(inner)
+    while not where.exists():
+        where = where.parent
+    said = str(inner).strip().partition("\n")[0] or type(inner).__name__
+    return f"{said}; {shutil.disk_usage(where).free / 2**20:.0f} MiB are free on the disk"
+
+
 @contextmanager
 def draft_for_all(writer: RunWriter | None, final: Path, relative: str) -> Iterator[Path]:
-    """The draft folder of `writer.published`, on every rank; it gets its name when all ranks are done."""
-    if writer is None:  # another rank writes
-        parallel.barrier()
-        yield draft_of(final)
-        parallel.barrier()
-        return
-    with writer.published(relative) as draft:
-        parallel.barrier()
-        yield draft
-        parallel.barrier()
+    """The draft folder of `writer.published`, on every rank; it gets its name when all ranks are done.
+
+    Raises `Unwritten` on all ranks, and leaves no draft, where any of them could not write."""
+    with ExitStack() as publishing:
+        with written_by_all(final):
+            draft = draft_of(final) if writer is None else publishing.enter_context(writer.published(relative))
+        with written_by_all(final):
+            yield draft
+        with written_by_all(final):
+            publishing.pop_all().close()
 
 
 def save(

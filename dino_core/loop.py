@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from dino_core import checkpoint, parallel
 from dino_core.config import TrainConfig
@@ -20,6 +21,7 @@ from dino_core.data.loader import Loader
 from dino_core.data.multicrop import MultiCrop
 from dino_core.data.views import Batch, Decoded
 from dino_core.engine import Engine, StepResult, whole
+from dino_core.errors import RunError
 from dino_core.evaluation.during import Evaluator
 from dino_core.fit import is_checkpoint, is_evaluation
 from dino_core.machine import memory_mib
@@ -292,9 +294,10 @@ class Loop:
             self.event("checkpoint", path=f"checkpoints/{step_name(step)}", state=True)
             if self.writer is not None:
                 checkpoint.prune(self.path, config.output.keep_states)
-        except OSError as error:
-            say(f"checkpoint {step} could not be written ({error.strerror or error}); training goes on.")
-            self.event("disk_full", sentence=f"checkpoint {step} could not be written: {error.strerror or error}")
+        except checkpoint.Unwritten as error:
+            if parallel.is_writer():
+                say(f"checkpoint {step} could not be written ({error}); training goes on.")
+            self.event("disk_full", sentence=f"checkpoint {step} could not be written: {error}")
 
     def evaluate(self, networks: dict[str, Any]) -> None:
         found = self.evaluator.measure(networks, self.engine.device)
@@ -374,5 +377,10 @@ def multicrop_of(config: TrainConfig, patch: int) -> MultiCrop:
 
 def begin_probes(writer: RunWriter, evaluator: Evaluator, config: TrainConfig) -> None:
     """Store the fixed images before the first probe."""
-    with writer.published_file(PROBE_IMAGES) as path:
-        save_images(path, evaluator.test.first(config.output.probe_images))
+    try:
+        with writer.published_file(PROBE_IMAGES) as path:
+            save_images(path, evaluator.test.first(config.output.probe_images))
+    except (OSError, SafetensorError) as error:
+        raise RunError(
+            f"can't write a run into {writer.path}: {checkpoint.why_unwritten(error, writer.path)}."
+        ) from error

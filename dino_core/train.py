@@ -544,12 +544,16 @@ def going_on(out: Path) -> str:
 
 
 def farewell(status: str, loop: Loop, out: Path) -> None:
+    saved = loop.step in checkpoints(out)
     if status == "failed":
         say(f"failed at step {loop.step}: {loop.failure}")
     elif status == "stopped":
-        say(f"stopped at step {loop.step} ({loop.asked_to_stop}), saved. Go on with: {going_on(out)}")
+        how = "saved" if saved else f"not saved: {left_behind(loop)}"
+        say(f"stopped at step {loop.step} ({loop.asked_to_stop}), {how}. Go on with: {going_on(out)}")
     else:
         say(f"finished {loop.step} steps in {loop.seconds:.0f} s of training: {out}")
+        if not saved:
+            say(f"  its end could not be saved: {left_behind(loop)}")
     if loop.named:
         say(f"  {len(loop.named)} image(s) could not be read and were left out; {out / EVENTS} names them")
 

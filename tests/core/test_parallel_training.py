@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 
-from dino_core import checkpoint
+from dino_core import checkpoint, parallel
 from dino_core.config import Ibot, Koleo, Machine, TrainConfig, from_json, to_json
 from dino_core.model import load_teacher
 from dino_core.rundir.read import merge_segments, read_config, read_table
+from dino_core.rundir.write import RunWriter
 from dino_core.train import resume, start
 from tests.ranks import run_on_ranks
 from tests.small import small_config
@@ -88,6 +90,28 @@ def test_two_ranks_train_like_one(name, tmp_path):
     weights, others = (load_teacher(run / "checkpoints/step_00000004").state_dict() for run in (one, two))
     for name, tensor in weights.items():
         torch.testing.assert_close(others[name], tensor, rtol=1e-3, atol=2e-4, msg=name)
+
+
+def not_written(folder: str) -> list[str]:
+    """What each of two ranks hears where the second one can't write its part, and where the first can't publish."""
+    writer = RunWriter(Path(folder) / "run", {}, "{}") if parallel.is_writer() else None
+    heard = []
+    for culprit, name in ((1, "probes/one"), (0, "probes/two"), (None, "probes/three")):
+        try:
+            with checkpoint.draft_for_all(writer, Path(folder) / "run" / name, name) as draft:
+                if parallel.rank() == culprit:
+                    raise SafetensorError("no room")
+                (draft / str(parallel.rank())).write_text("whole")
+            heard.append("written")
+        except checkpoint.Unwritten as error:
+            heard.append(str(error).partition(";")[0])
+    return heard
+
+
+def test_what_one_rank_cannot_write_no_rank_has_written(tmp_path):
+    assert run_on_ranks(not_written, 2, str(tmp_path)) == [["no room", "no room", "written"]] * 2
+    assert [path.name for path in (tmp_path / "run/probes").iterdir()] == ["three"]
+    assert sorted(path.name for path in (tmp_path / "run/probes/three").iterdir()) == ["0", "1"]
 
 
 def resumed(out: str) -> str:

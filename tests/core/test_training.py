@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import multiprocessing
@@ -10,7 +11,7 @@ import random
 import shutil
 import signal
 import time
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -403,23 +404,44 @@ def test_a_few_of_them_in_a_row_end_the_run_with_good_weights(tmp_path, monkeypa
         assert tensor.isfinite().all()
 
 
-def test_a_full_disk_does_not_stop_training(tmp_path, monkeypatch):
-    import dino_core.probes
+@pytest.mark.parametrize("writes", ["dino_core.checkpoint.save_teacher", "torch.save", "dino_core.loop.save_probe"])
+def test_a_full_disk_does_not_stop_training(writes, tmp_path, monkeypatch):
+    """Really full: for a while no file of this process may be longer than 1 KiB, however it is written."""
+    target, _, name = writes.rpartition(".")
+    honest, tries = getattr(importlib.import_module(target), name), []
 
-    honest, tries = dino_core.loop.save_probe, []
+    def full(*given, **named):
+        tries.append(writes)
+        if 10 < len(tries) <= 14 if name == "save" else len(tries) == 4:
+            with files_of_at_most(1024):
+                honest(*given, **named)
+        else:
+            honest(*given, **named)
 
-    def full(path, *rest):
-        tries.append(rest[-1])
-        if rest[-1] == 4:
-            raise OSError(28, os.strerror(28))
-        honest(path, *rest)
-
-    monkeypatch.setattr("dino_core.loop.save_probe", full)
+    monkeypatch.setattr(writes, full)
     run, how = start(small_config(), tmp_path / "run")
     assert how == "finished"
-    assert 4 in tries
-    assert checkpoints(run) == [0, 1, 2, 8, 12]
-    assert any(e["event"] == "disk_full" for e in read_table(run / "events.jsonl")[0])
+    lost = {0, 1, 2, 4, 8, 12} - set(checkpoints(run))
+    assert len(lost) == 1
+    sentences = [e["sentence"] for e in read_table(run / "events.jsonl")[0] if e["event"] == "disk_full"]
+    assert len(sentences) == 1
+    assert sentences[0].startswith(f"checkpoint {lost.pop()} could not be written: ")
+    assert not list(run.rglob(".*.draft"))
+
+
+@contextmanager
+def files_of_at_most(size: int):
+    """Writing beyond that fails as on a full disk, with another number."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, ignored)
 
 
 def test_images_that_cannot_be_read_are_named_once_a_run(tmp_path, capsys):
