@@ -38,6 +38,17 @@ def head() -> str:
     ])  # fmt: skip
 
 
+CHARTS = f"""
+(() => {{
+  const asked = new URLSearchParams(location.search), link = document.createElement("link"), first = "{views.PAGES[0].name}";
+  if ((asked.get("view") ?? first) !== first || asked.has("card")) return;
+  Object.assign(link, {{ rel: "preload", as: "script", href: "/static/plotly.min.js", fetchPriority: "low" }});
+  document.head.append(link);
+}})();
+"""
+"""Only the first page begins with charts; elsewhere they are further down, and fetch plotly when they come into sight."""
+
+
 def begin_with() -> str:
     """What the browser is to begin with, beside Gradio's own script: style, the first page's modules, the first questions, which
     page.js asks as soon as it is there, and plotly."""
@@ -49,7 +60,7 @@ def begin_with() -> str:
         '<script type="application/json" id="lab-first">' + json.dumps(first_views()).replace("<", r"\u003c") + "</script>",
         *preloads,
         '<script type="module" async src="/static/lab/page.js"></script>',
-        '<link rel="preload" as="script" href="/static/plotly.min.js" fetchpriority="low">',
+        f"<script>{CHARTS}</script>",
     ])  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from dino_core.errors import DinoError
-from lab.views import STATIC, View, catalogue
+from lab.views import EVERYWHERE, STATIC, View, catalogue
 
 IMPORT = re.compile(r"""(["'])\./([\w-]+)\.js\1""")
 """How one module of the lab names another; loader.js looks for the same."""
@@ -65,7 +65,30 @@ def needs_plotly(views: Iterable[View]) -> bool:
 
 def look_through(views: Iterable[View]) -> bool:
     """Whether any of them looks through any network at any images, and so needs the bar in which they are chosen."""
-    return any("sight" in module(view.module).imports for view in views)
+    return any("keepSight(" in module(view.module).source for view in views)
+
+
+LOOKED_AT = ("source", "against", "images", "size")
+"""What the bar keeps in which a network and images are chosen."""
+
+
+def unheard(views: Iterable[View], state: Iterable[str]) -> str:
+    """A sentence about a setting that none of these views obeys; empty where there is none."""
+    shown, given = list(views), list(state)
+    if strange := [key for key in given if not _read(key)]:
+        return f"no view knows {strange[0]!r}; settings have the names that they have in a link of the page."
+    if look_through(shown) or not (idle := [key for key in given if key in LOOKED_AT]):
+        return ""
+    others = [view.name for view in catalogue().values() if look_through([view]) and view.page != EVERYWHERE]
+    names = ", ".join(view.name for view in shown)
+    return f"{names}: what its own run says, whatever {idle[0]} is. Views that look through any network: {', '.join(others)}."
+
+
+def _read(key: str) -> bool:
+    """Whether any module has such a word, or any figure such an argument (lab/static/figure.js)."""
+    arguments = {f"{view.name}_{argument}" for view in catalogue().values() for argument in view.controls}
+    words = re.compile(rf"\b{re.escape(key)}\b")
+    return key in arguments or any(words.search(module(file.stem).source) for file in STATIC.glob("*.js"))
 
 
 def version() -> str:

@@ -12,6 +12,7 @@ import json
 import secrets
 import threading
 import time
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import cache
@@ -50,6 +51,8 @@ def show(
     `state` (image, patch, layer, whatever the view keeps in a link) are where it begins: `show("attention", run, step=500,
     image=2)`.  Others can be laid over it (`overlay`: one run, or a list).  A `height` in pixels lets a long view scroll."""
     begins = {**state, **beginning(overlay), **({} if step is None else {"step": step})}
+    if unheard := modules.unheard(modules.known(view), state):
+        warnings.warn(unheard, stacklevel=2)
     return Widget(modules.known(view), find(run), begins, height)
 
 

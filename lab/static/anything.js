@@ -19,7 +19,9 @@ const COLOURS = ["blue", "orange", "green", "purple"];
 export function mount(element, host) {
   const list = h("select", { "aria-label": "Metric to add", onchange: add });
   const chosen = h("div", { class: "chips" });
-  let names = START;
+  host.keep({ metrics: START.join() });
+  const names = () => host.get("metrics").split(",").filter(Boolean).slice(-4);
+  const take = (wanted) => host.set({ metrics: wanted.join() });
   const body = card(element, {
     ...host.about,
     controls: [list],
@@ -27,11 +29,12 @@ export function mount(element, host) {
   body.append(chosen);
   const drawn = chart(body, host, panels);
   host.on("data", options);
+  host.on("metrics", () => { chips(); drawn.redraw(); });
 
   const titleOf = (name) => host.run()?.catalogue?.[name]?.title ?? name;
 
   function panels({ curves, catalogue }) {
-    return names.map((name, index) => {
+    return names().map((name, index) => {
       const about = catalogue?.[name] ?? {};
       return { title: about.title ?? name, unit: [about.unit, { higher: "higher is better", lower: "lower is better" }[about.better]].filter(Boolean).join(", "),
         curves: [{ name: "now", colour: COLOURS[index % 4], rough: true, ...curves[name], about: about.about }] };
@@ -45,14 +48,12 @@ export function mount(element, host) {
   }
 
   function chips() {
-    refill(chosen, names.map(titleOf).join("|"), () => names.map((name) =>
-      h("button", { type: "button", class: "chip", title: `remove ${name}`, "aria-label": `remove ${titleOf(name)}`, onclick: () => { names = names.filter((other) => other !== name); chips(); drawn.redraw(); } }, titleOf(name), " ×")));
+    refill(chosen, names().map(titleOf).join("|"), () => names().map((name) =>
+      h("button", { type: "button", class: "chip", title: `remove ${name}`, "aria-label": `remove ${titleOf(name)}`, onclick: () => take(names().filter((other) => other !== name)) }, titleOf(name), " ×")));
   }
 
   function add() {
-    if (list.value && !names.includes(list.value)) names = [...names, list.value].slice(-4);
+    if (list.value && !names().includes(list.value)) take([...names(), list.value].slice(-4));
     list.value = "";
-    chips();
-    drawn.redraw();
   }
 }

@@ -12,30 +12,32 @@
 // What each head looks at: the class token's attention over the patches of a probe image, at the checkpoint the clock shows,
 // and below it one head through all of training.
 
-import { arrange, card, choice, h, number, refill, toggle } from "./dom.js";
-import { RAMP_CSS, jaccard, massMask, onPixels } from "./maps.js";
+import { bound, switched } from "./bound.js";
+import { arrange, card, h, number, refill } from "./dom.js";
+import { jaccard, massMask, onPixels } from "./maps.js";
+import { SCALE, shareScale, whyDark } from "./shares.js";
 import { drawOutline, drawPatches, drawPicture, forget, picture, ramp, strip, tile } from "./tiles.js";
 
-const SCALE = 6; // the brightest colour is this many times an equal share, at every checkpoint: flat maps look flat
 const MASS = 0.6;
 const FRAMES = 9; // of the film
 
 export function mount(element, host) {
-  const view = { style: "heat", outline: true, object: false, head: null };
+  host.keep({ drawn: "heat", outlined: 1, object: 0, tile: -1 });
   const layers = h("select", { "aria-label": "Layer", onchange: () => host.set({ layer: Number(layers.value) }) });
   const body = card(element, {
     ...host.about,
-    controls: [choice("Drawn as", { heat: "heat", light: "spotlight" }, view.style, (style) => { view.style = style; paint(); }), h("label", { class: "labelled" }, "layer ", layers)],
+    controls: [bound(host, "Drawn as", { heat: "heat", light: "spotlight" }, "drawn"), h("label", { class: "labelled" }, "layer ", layers)],
   });
   const images = strip(host);
   const tiles = h("div", { class: "tiles" });
   const film = h("div", { class: "film" }), filmTitle = h("h3", { class: "film-head" });
   const status = h("p", { class: "hint", role: "status" });
-  const object = toggle("object", view.object, (on) => { view.object = on; paint(); }, "Outline the object that the data know of; the network never sees it");
+  const object = switched(host, "object", "object", "Outline the object that the data know of; the network never sees it");
   body.append(images, h("div", { class: "controls under" },
-    toggle("60 % of the attention", view.outline, (on) => { view.outline = on; paint(); }, "Outline the fewest patches that hold 60 % of the attention, the rule of the DINO paper's figure"), object,
-    h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), `${SCALE}× an equal share`)), tiles, status, filmTitle, film);
+    switched(host, "60 % of the attention", "outlined", "Outline the fewest patches that hold 60 % of the attention, the rule of the DINO paper's figure"), object,
+    shareScale()), tiles, status, filmTitle, film);
   host.on(["stop", "image", "layer", "run"], load);
+  host.on(["drawn", "outlined", "object", "tile"], () => { if (!shown) return; paint(); fillFilm(); });
   host.on("data", () => { if (!shown) load(); else fillFilm(); });
   const frames = { of: null, at: new Map() };
   let shown = null, asked = 0, wanted = "";
@@ -97,7 +99,6 @@ export function mount(element, host) {
       mask: probe.masks?.data.subarray(index * height * width, (index + 1) * height * width),
       pictures: [picture(probe.images, index), picture(probe.images, index, true)],
     };
-    if (view.head === null || view.head >= shown.maps.length) view.head = shown.maps.length - 1;
     paint();
   }
 
@@ -110,19 +111,22 @@ export function mount(element, host) {
     }
     tiles.querySelectorAll("canvas").forEach((canvas) => canvas.paint());
     paintFilm();
+    status.textContent = whyDark(shown.maps, shown.maps.map((_, i) => named(i)));
     shown.maps.forEach((map, i) => {
       const place = tiles.children[i + 1], words = caption(map, i);
-      place.dataset.chosen = String(i === view.head);
+      place.dataset.chosen = String(i === head());
       place.querySelector("button").setAttribute("aria-label", `${words.join(", ")}; show it through training`);
       place.querySelectorAll("b, small").forEach((part, n) => { if (part.textContent !== words[n]) part.textContent = words[n] ?? ""; });
     });
   }
 
   function figure(i) {
-    return h("figure", {}, h("button", { type: "button", class: "head-tile", onclick: () => { view.head = i; paint(); fillFilm(); } }, tile((context, size) => draw(context, size, shown.maps[i], view.outline))),
+    return h("figure", {}, h("button", { type: "button", class: "head-tile", onclick: () => host.set({ tile: i === shown.maps.length - 1 ? -1 : i }) }, tile((context, size) => draw(context, size, shown.maps[i], host.get("outlined")))),
       h("figcaption", {}, h("b"), h("small"), h("small")));
   }
 
+  /** The chosen tile; without a choice the mean of the heads, which stands last. */
+  const head = () => (shown.maps[host.get("tile")] ? host.get("tile") : shown.maps.length - 1);
   const named = (i) => (i < shown.heads ? `head ${i + 1}` : "mean of heads");
 
   function caption(map, i) {
@@ -133,14 +137,14 @@ export function mount(element, host) {
 
   function draw(context, size, map, outline = false) {
     if (!shown) return;
-    drawPicture(context, size, shown.pictures[map && view.style === "heat" ? 1 : 0]);
+    drawPicture(context, size, shown.pictures[map && host.get("drawn") === "heat" ? 1 : 0]);
     if (map) {
       const equal = map.reduce((a, b) => a + b, 0) / map.length;
-      if (view.style === "heat") drawPatches(context, size, shown.grid, ramp(map, 0, SCALE * equal, "magma", 0.8));
+      if (host.get("drawn") === "heat") drawPatches(context, size, shown.grid, ramp(map, 0, SCALE * equal, "magma", 0.8));
       else drawPatches(context, size, shown.grid, (n) => [8, 10, 14, 0.9 * (1 - Math.min(map[n] / (SCALE * 0.5 * equal), 1))]);
       if (outline) drawOutline(context, size, massMask(map, MASS), shown.grid, { width: 1.6 });
     }
-    if (view.object && shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.6 });
+    if (host.get("object") && shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.6 });
   }
 
   /** The place of a checkpoint in the film, the same for as long as it is there. */
@@ -148,7 +152,7 @@ export function mount(element, host) {
     if (frames.at.has(stop)) return frames.at.get(stop);
     let maps = null;
     const canvas = tile((context, size) => {
-      if (maps && shown) draw(context, size, mapsOf(maps)[view.head]);
+      if (maps && shown) draw(context, size, mapsOf(maps)[head()]);
       else host.tensors(path(stop)).then(({ tensors }) => { maps = tensors; canvas.paint(); }).catch(() => {});
     }, { "aria-hidden": "true" });
     const button = h("button", { type: "button", class: "head-tile", "data-stop": stop, title: `Go to step ${number(stop)}`, onclick: () => host.seek(stop) }, canvas, h("small", {}, number(stop)));
@@ -162,7 +166,7 @@ export function mount(element, host) {
     const last = host.get("layer") === -1; // other layers are computed on demand, not nine at a time
     filmTitle.hidden = film.hidden = stops.length < 3 || !last || !shown;
     if (filmTitle.hidden) return;
-    const title = `${named(view.head)} through training`;
+    const title = `${named(head())} through training`;
     if (filmTitle.textContent !== title) filmTitle.textContent = title;
     const key = `${host.get("run")} ${stops.join()}`;
     if (film.dataset.key !== key) {
@@ -178,7 +182,7 @@ export function mount(element, host) {
 
   /** Only when something else than the clock has changed: it shows all checkpoints at any. */
   function paintFilm() {
-    const key = [film.dataset.key, shown.image, view.head, view.style, view.object].join();
+    const key = [film.dataset.key, shown.image, head(), host.get("drawn"), host.get("object")].join();
     if (film.dataset.painted === key) return;
     film.dataset.painted = key;
     film.querySelectorAll("canvas").forEach((canvas) => canvas.paint());

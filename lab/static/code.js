@@ -3,13 +3,14 @@
 import { laid } from "./laid.js";
 
 const APART = ["run", "page", "overlay", "beside"];
+const OWN = ["monitor", "playground", "fork"], LOOKED_AT = ["source", "against", "images", "size"]; // pages that look through no network
 const SILENT = /^(views|runs|sight|started)$|^(film|export)\//; // what is asked for the page, not for the view
 
 /** `curves`: whether the view draws what a run logged; `more`: code of the view's own. */
 export async function code(host, { curves = true, more = "" } = {}) {
   const paths = host.asked().filter((path) => !SILENT.test(path)).map(decodeURIComponent), places = await placesOf(host, paths);
   const named = (id) => python(places.get(id) ?? null), run = named(host.get("run")), state = new Map(host.address());
-  for (const key of APART) state.delete(key);
+  for (const key of [...APART, ...(OWN.includes(host.about.page) ? LOOKED_AT : [])]) state.delete(key);
   if (host.stop() !== null) state.set("step", host.stop());
   const handedIn = String(state.get("images") ?? "").startsWith("set:");
   if (handedIn) state.delete("images");

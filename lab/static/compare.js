@@ -11,7 +11,8 @@
 */
 // One image through several networks, side by side, with one pointer (lab/views/compare.py, lab/sight.py).
 
-import { arrange, card, h, number, percent, toggle } from "./dom.js";
+import { switched } from "./bound.js";
+import { arrange, card, h, number, percent } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { LOOKED_AT, imagesOf, keepSight, nameOf, pictures, seen, sourceOf, sourcesOf } from "./sight.js";
 import { afterwards, drawOutline, drawPatches, drawPicture, inTurn, patchAt, picture, ramp, strip, tile } from "./tiles.js";
@@ -21,9 +22,9 @@ const LIKE = 0.6; // cosine from which a patch counts as like another
 const scale = (from, table, to) => h("span", { class: "scale" }, from, h("i", { style: `background:${RAMP_CSS[table]}` }), to);
 
 export function mount(element, host) {
-  keepSight(host);
-  let own = false, offered = [], columns = [], spot = null, shown = null, asked = 0;
-  const body = card(element, { ...host.about, controls: [toggle("each its own scale", false, (on) => { own = on; scaled(); paint(); }, "Cosine from the 2nd to the 98th percentile of each column, instead of −0.2 to 1 in all")], data: table });
+  keepSight(host).keep({ ownscale: 0 });
+  let offered = [], columns = [], spot = null, shown = null, asked = 0;
+  const body = card(element, { ...host.about, controls: [switched(host, "each its own scale", "ownscale", "Cosine from the 2nd to the 98th percentile of each column, instead of −0.2 to 1 in all")], data: table });
   const images = strip(host, "Images"), status = h("p", { class: "hint", role: "status" }), place = h("div", { class: "networks" });
   const likes = h("span"), spoken = h("p", { class: "sr-only", role: "status" });
   const told = afterwards(count), paint = inTurn(body, () => { columns.forEach((column) => column.paint()); told(); });
@@ -31,10 +32,11 @@ export function mount(element, host) {
   body.append(images, h("div", { class: "controls under" }, scale("attention: none", "magma", `${MOST} × an even share`), likes), status, spoken, place);
   host.on([...LOOKED_AT, "image", "runs"], load);
   host.on("data", () => { if (!shown) load(); });
+  host.on("ownscale", () => { scaled(); paint(); });
   host.on("patch", () => { if (host.get("patch") === null) move(null); });
   host.ask("sight").then(({ models }) => { offered = models.length ? models.map((name) => `model:${name}`) : ["first"]; load(); }, (error) => { status.textContent = error.message; });
 
-  function scaled() { likes.replaceChildren(own ? scale("cosine: each column's least", "cividis", "most") : scale("cosine −0.2", "cividis", "1")); }
+  function scaled() { likes.replaceChildren(host.get("ownscale") ? scale("cosine: each column's least", "cividis", "most") : scale("cosine −0.2", "cividis", "1")); }
 
   const chosen = () => Math.min(host.get("image"), shown.images.shape[0] - 1);
 
@@ -120,7 +122,7 @@ export function mount(element, host) {
     function similar(context, size, data, grid) {
       drawPicture(context, size, picture(shown.images, chosen(), spot !== null));
       if (spot) {
-        const map = likeness(data, grid), sorted = own ? Float32Array.from(map).sort() : null;
+        const map = likeness(data, grid), own = host.get("ownscale"), sorted = own ? Float32Array.from(map).sort() : null;
         const [low, high] = own ? [sorted[Math.floor(0.02 * sorted.length)], sorted[Math.floor(0.98 * (sorted.length - 1))]] : [-0.2, 1];
         drawPatches(context, size, grid, ramp(map, low, high, "cividis", 0.88));
       }

@@ -96,14 +96,18 @@ export function anchorOf(host, { own, source, name }) {
 export function howMany(host) {
   const list = h("select", { "aria-label": "How many images", onchange: () => choose(Number(list.value)) });
   const element = h("label", { class: "labelled" }, "how many ", list);
-  const choose = (crowd) => host.set({ crowd, spot: -1, ...(/^(folder|set):/.test(host.get("images") ?? "") ? {} : { images: crowd && !host.recorded ? "data" : null }) });
+  const choose = (crowd) => host.set({ crowd, spot: -1, enclosed: "", ...(/^(folder|set):/.test(host.get("images") ?? "") ? {} : { images: crowd && !host.recorded ? "data" : null }) });
+  let folders = [];
   function fill() {
-    const { kind, count } = gathering(host), ofData = kind === "probe" || kind === "data";
-    offer(list, [...(ofData ? [["0", "probe images"]] : []), ...COUNTS.map((many) => [String(many), `${number(many)}${ofData ? " of the data" : " of the folder"}${many > LONG ? ", takes long" : ""}`])]);
-    list.value = String(count);
+    const { kind, count } = gathering(host), ofData = kind === "probe" || kind === "data", from = ofData ? " of the data" : " of the folder";
+    const there = (ofData ? host.run()?.head.images : folders[Number(/\d+$/.exec(host.get("images")))]?.all) ?? Infinity;
+    const counts = COUNTS.filter((many, i) => !i || COUNTS[i - 1] < there); // the last of them is all there are
+    offer(list, [...(ofData ? [["0", "probe images"]] : []), ...counts.map((many) => [String(many), `${many < there ? number(many) : `all ${number(there)}`}${from}${Math.min(many, there) > LONG ? ", takes long" : ""}`])]);
+    list.value = String(count && Math.min(count, counts.at(-1)));
     element.hidden = kind === "set";
   }
-  host.on(["images", "crowd", "run"], fill);
+  if (!host.recorded) host.ask("sight").then((offered) => { folders = offered.folders; fill(); }, () => {});
+  host.on(["images", "crowd", "run", "data"], fill);
   fill();
   return element;
 }

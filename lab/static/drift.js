@@ -12,22 +12,23 @@
 */
 // Where one probe image's answer goes through training, and where it goes in a run that is laid over and was probed with the same image.
 
-import { card, h, percent, toggle } from "./dom.js";
+import { switched } from "./bound.js";
+import { card, h, percent } from "./dom.js";
 import { answerMap } from "./answermap.js";
 import { RAMP_CSS } from "./maps.js";
 import { strip } from "./tiles.js";
 
 export function mount(element, host) {
-  host.keep({ prototype: -1 });
+  host.keep({ prototype: -1, brighter: 0 });
   const body = card(element, { ...host.about, data: () => ({ shares: shares() }) }), images = strip(host);
-  const brightest = h("span", {}, "100 %"), stretch = toggle("brighter", false, (on) => { stretched = on; paint(); }, "The brightest colour is the largest share there is, so that answers which name no prototype show what little they say");
-  const most = () => (stretched ? Math.max(...maps.flatMap((map) => map.shown()?.shares.flat() ?? []), 1e-9) : 1);
+  const brightest = h("span", {}, "100 %"), stretch = switched(host, "brighter", "brighter", "The brightest colour is the largest share there is, so that answers which name no prototype show what little they say");
+  const most = () => (host.get("brighter") ? Math.max(...maps.flatMap((map) => map.shown()?.shares.flat() ?? []), 1e-9) : 1);
   const maps = [true, false].map((main) => answerMap(host, element, { main, most })), [first, second] = maps;
-  let stretched = false, asked = 0, other = "";
+  let asked = 0, other = "";
   body.append(images, h("div", { class: "controls under" }, stretch, h("span", { class: "scale" }, "share 0 %", h("i", { style: `background:${RAMP_CSS.cividis}` }), brightest)), first.element);
   host.on(["run", "image", "overlay"], load);
   host.on("data", () => { if (!first.shown() || host.stops().length !== first.shown().steps.length || other !== wanted()) load(); });
-  host.on(["stop", "prototype", "theme"], paint);
+  host.on(["stop", "prototype", "theme", "brighter"], paint);
   load();
 
   /** What of the run that is laid over is to be shown. */

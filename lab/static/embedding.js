@@ -11,37 +11,37 @@
 */
 // PCA, UMAP and t-SNE of what a network says of images, aligned through training, with neighbours and galleries; a second network beside it.
 
-import { bound } from "./bound.js";
+import { bound, switched } from "./bound.js";
 import { arrange, card, h, number, percent, toggle } from "./dom.js";
 import { howMany, patient } from "./crowd.js";
 import { labelName, values } from "./embeddingcolours.js";
 import { METHODS, side } from "./embeddingside.js";
 import { commonOf } from "./common.js";
-import { counterparts, turned } from "./points.js";
+import { counterparts, enclosedBy, named, turned } from "./points.js";
 import { retrieval } from "./retrieval.js";
 import { keepSight } from "./sight.js";
 
 export function mount(element, host) {
-  keepSight(host).keep({ layout: "pca", points: "cls", crowd: 0, colour: "label", spot: -1 });
+  keepSight(host).keep({ layout: "pca", points: "cls", crowd: 0, colour: "label", spot: -1, enclosed: "", thumbnails: 0 });
   const body = card(element, {
     ...host.about,
     controls: [bound(host, "Layout", METHODS, "layout"),
-      bound(host, "Points", { cls: "images", patches: "patches" }, "points", { spot: -1 }),
+      bound(host, "Points", { cls: "images", patches: "patches" }, "points", { spot: -1, enclosed: "" }),
       howMany(host)],
     data: () => ({ points: table() }),
   });
   const all = (act) => sides.forEach(({ plot }) => act(plot));
   const lasso = toggle("lasso", false, (on) => all((plot) => { plot.state.lassoing = on; }), "Draw a line around points (or hold shift)");
-  const small = toggle("thumbnails", false, (on) => all((plot) => { plot.state.thumbnails = on; plot.draw(); }), "Pictures instead of dots where there is room; always when enlarged");
+  const small = switched(host, "thumbnails", "thumbnails", "Pictures instead of dots where there is room; always when enlarged");
   const zooms = [["+", "Enlarge", (plot) => plot.zoom(1.5)], ["−", "Make smaller", (plot) => plot.zoom(1 / 1.5)], ["⤢", "Show all", (plot) => plot.reset()]]
     .map(([text, title, act]) => h("button", { type: "button", class: "follow", title, "aria-label": title, onclick: () => all(act) }, text));
   const colours = bound(host, "Coloured by", { label: "label", prototype: "prototype", entropy: "entropy", loss: "loss", neighbours: "neighbours" }, "colour");
   const search = retrieval(host, () => chosen()), ask = patient(host);
   const sides = ["source", "against"].map((key, i) => side(host, key, { ask, search, changed: moved, towards: (layout) => (i ? aligned(layout) : { xy: layout.tensors.xy.data }),
-    hover: (p) => sides[1 - i].plot.point(across(i, p)), lasso: (mask) => enclosed(i, mask), pick: (p) => host.set({ spot: (i ? across(1, p) ?? p : p) ?? -1 }) }));
+    hover: (p) => sides[1 - i].plot.point(across(i, p)), lasso: (mask) => enclosed(i, mask), begun: (count) => begun(i, count), pick: (p) => host.set({ spot: (i ? across(1, p) ?? p : p) ?? -1 }) }));
   const row = h("div", { class: "embedding-sides" }), common = h("p", { class: "hint embedding-common", role: "status" });
   const average = commonOf();
-  let links = { of: [], ways: null }, turn = { of: [], place: null }; // of the layouts that are shown
+  let restored = false, links = { of: [], ways: null }, turn = { of: [], place: null }; // of the layouts that are shown
   for (const { plot } of sides) {
     plot.canvas.addEventListener("dragover", (event) => { if (!host.recorded) event.preventDefault(); });
     plot.canvas.addEventListener("drop", (event) => { event.preventDefault(); event.stopPropagation(); search.hand([...event.dataTransfer.files]); });
@@ -51,8 +51,11 @@ export function mount(element, host) {
   host.on("page", () => shownSides().forEach((one) => { if (one.waits()) one.load(); })); // what was not waited for goes on
   host.on("colour", () => sides.forEach((one) => { one.paint(); one.priced(); }));
   host.on("spot", chosen);
+  host.on("thumbnails", pictured);
   host.on("data", () => shownSides().forEach((one) => { if (!one.shown()) one.load(); }));
   load();
+
+  function pictured() { all((plot) => { plot.state.thumbnails = Boolean(host.get("thumbnails")); plot.draw(); }); }
 
   function two() { return Boolean(host.get("against")) && !host.recorded; }
   function shownSides() { return two() ? sides : [sides[0]]; }
@@ -62,6 +65,7 @@ export function mount(element, host) {
     row.dataset.two = String(both);
     arrange(row, shownSides().map((one) => one.element));
     sides.forEach((one) => { one.title.hidden = !both; });
+    pictured();
     if (!both) { sides[1].leave(); common.textContent = ""; }
     shownSides().forEach((one) => one.load());
   }
@@ -100,13 +104,23 @@ export function mount(element, host) {
 
   function moved() {
     if (two()) sides[1].realign();
-    chosen();
+    const [one, other] = sides.map((side) => side.enclosed());
+    if (one && !other && between()) enclosed(0, one); else chosen();
   }
 
   function enclosed(i, mask) {
     const back = between()?.[1 - i];
     if (back) sides[1 - i].enclose(mask && Uint8Array.from(back, (q) => (q < 0 ? 0 : mask[q])));
+    host.set({ enclosed: named(sides[0].enclosed()) });
     chosen();
+  }
+
+  /** What of other points than before is enclosed: at first what the address says, then nothing. */
+  function begun(i, count) {
+    const mask = i || restored ? null : enclosedBy(host.get("enclosed"), count);
+    if (!i && restored) host.set({ enclosed: "" });
+    restored ||= !i;
+    return mask;
   }
 
   /** The chosen point on both sides, with its neighbours and how many of them are the same. */

@@ -14,7 +14,7 @@ const NEIGHBOURS = 12;
 const GALLERY = 60;
 const NEAR = "#f0b13c", BOTH = "#009e73", ASKED = "#56b4e9"; // rings: neighbours, those in both networks, most like an image handed in
 
-/** The side of the network that the state calls `key`.  `to` is what happens on it: `hover(p)`, `pick(p)`, `lasso(mask)`, `changed()`;
+/** The side of the network that the state calls `key`.  `to` is what happens on it: `hover(p)`, `pick(p)`, `lasso(mask)`, `changed()`, `begun(count)` → what is enclosed of other points;
     `towards(layout)` → where its points are drawn; `ask` and `search` are shared with the other side. */
 export function side(host, key, { ask, search, towards, changed, ...to }) {
   const plot = scatter({ hover: pointed, pick: to.pick, lasso: (mask) => { enclosed = mask; to.lasso(mask); } },
@@ -96,10 +96,10 @@ export function side(host, key, { ask, search, towards, changed, ...to }) {
   function show(next) {
     const keep = shown?.of === next.of;
     shown = next;
-    if (!keep) enclosed = null;
     plot.canvas.hidden = false;
     plot.state.thumbnail = thumbnail;
     drawn(keep);
+    if (!keep) plot.enclose(enclosed = to.begun(countOf(next)));
     title.textContent = networkName(host, host.get(key), next.answers.said.step ?? undefined);
     legend(key_, next, host.get("colour"), only);
     changed();
@@ -220,6 +220,6 @@ export function side(host, key, { ask, search, towards, changed, ...to }) {
 
   return {
     element, plot, title, load, leave, paint, priced, realign, near, fill,
-    anew: status.anew, shown: () => shown, waits: () => waits, enclose(mask) { enclosed = mask; plot.enclose(mask); },
+    anew: status.anew, shown: () => shown, waits: () => waits, enclosed: () => enclosed, enclose(mask) { enclosed = mask; plot.enclose(mask); },
   };
 }

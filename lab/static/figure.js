@@ -1,6 +1,7 @@
 // A figure that a Python function draws (lab/views/figures.py): its arguments as controls, plotly for the rest.
 
-import { card, choice, css, h, toggle } from "./dom.js";
+import { bound, switched } from "./bound.js";
+import { card, css, h } from "./dom.js";
 import { painted } from "./tiles.js";
 
 const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: true, displayModeBar: "hover" };
@@ -10,21 +11,23 @@ const NAMES = { cls: "class token", pca_iou: "first component", "jaccard/best_he
 
 export function mount(element, host) {
   const { name, controls } = host.about;
-  const chosen = Object.fromEntries(Object.entries(controls).map(([key, { default: value }]) => [key, value]));
+  const kept = (key) => `${name}_${key}`; // what the address calls an argument
+  host.keep(Object.fromEntries(Object.entries(controls).map(([key, { default: value }]) => [kept(key), typeof value === "boolean" ? Number(value) : value])));
+  const chosen = () => Object.fromEntries(Object.entries(controls).map(([key, { kind }]) => [key, kind === "switch" ? Boolean(host.get(kept(key))) : host.get(kept(key))]));
   const body = card(element, { ...host.about, controls: Object.entries(controls).map(([key, about]) => control(key, about)) });
   const plot = h("div", { class: "plot figure" }), status = h("p", { class: "hint", role: "status" });
   body.append(plot, status);
   let asked = 0, last = "", visible = false;
-  host.on(["stop", "run", "data", "theme"], load);
+  host.on(["stop", "run", "data", "theme", ...Object.keys(controls).map(kept)], load);
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; load(); }, { rootMargin: "250px" }).observe(body);
   body.addEventListener("whole", () => { visible = true; load(); }); // about to be saved
 
-  function control(key, { kind, choices, default: value }) {
-    const set = (next) => { chosen[key] = next; load(); };
+  function control(key, { kind, choices }) {
     const words = key.replaceAll("_", " ");
-    if (kind === "choice") return choice(words, Object.fromEntries(choices.map((c) => [c, NAMES[c] ?? String(c).replaceAll("_", " ")])), value, set);
-    if (kind === "switch") return toggle(words, value, set);
-    const field = h("input", { type: "number", value, step: kind === "whole" ? 1 : "any", onchange: () => set(Number(field.value)) });
+    if (kind === "choice") return bound(host, words, Object.fromEntries(choices.map((c) => [c, NAMES[c] ?? String(c).replaceAll("_", " ")])), kept(key));
+    if (kind === "switch") return switched(host, words, kept(key));
+    const field = h("input", { type: "number", value: host.get(kept(key)), step: kind === "whole" ? 1 : "any", onchange: () => host.set({ [kept(key)]: Number(field.value) }) });
+    host.on(kept(key), () => { field.value = host.get(kept(key)); });
     return h("label", { class: "labelled" }, `${words} `, field);
   }
 
@@ -32,7 +35,7 @@ export function mount(element, host) {
     if (!visible) return; // plotly takes as long as all pictures that are looked at
     const stop = host.stop();
     if (!host.run() || stop === null) { status.textContent = "The first pictures come with the first checkpoint."; return; }
-    const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen))}`;
+    const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen()))}`;
     const version = host.about.grows ? String(host.run().head.step) : "";
     const wanted = path + version + css("ink");
     if (wanted === last) return;

@@ -12,9 +12,9 @@
 // Attention of all heads of all layers for the token that asks, one network or two side by side, derived here from queries and keys.
 
 import { card, h, refill, toggle } from "./dom.js";
-import { RAMP_CSS } from "./maps.js";
 import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sidesFor } from "./sight.js";
 import { headsPanel } from "./headspanel.js";
+import { shareScale } from "./shares.js";
 import { slider } from "./slider.js";
 import { afterwards, inTurn, strip } from "./tiles.js";
 
@@ -31,7 +31,7 @@ export function mount(element, host) {
   const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
   body.append(images, h("div", { class: "controls under" },
     slider(host, "mass", "mass", [0.05, 0.95, 0.05], (mass) => `${Math.round(100 * mass)} %`), slider(host, "opacity", "opacity", [0, 1, 0.05], (share) => `${Math.round(100 * share)} %`), several,
-    h("span", { class: "scale" }, "0", h("i", { style: `background:${RAMP_CSS.magma}` }), "6× an equal share")), panels, status);
+    shareScale()), panels, status);
   let sides = [], whole = false;
   const load = latest(host, fetchAll), rest = afterwards(() => sides.forEach((side) => side.rest()));
   /** What the token that asks changes: the maps first, words a frame later. */

@@ -4,11 +4,10 @@ import { h, number, percent } from "./dom.js";
 import { changed, highNorm, reach, row, union } from "./looking.js";
 import { entropy, jaccard, massMask, onPixels } from "./maps.js";
 import { picker } from "./picker.js";
+import { EVEN, SCALE } from "./shares.js";
 import { sheet } from "./sheet.js";
 import { nameOf } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, picture, ramp, tile } from "./tiles.js";
-
-const SCALE = 6; // the brightest colour is this many times an equal share, at every checkpoint: flat maps look flat
 
 export function headsPanel(host, name, view) {
   const title = h("h3"), status = h("p", { class: "hint", role: "status" }), numbers = h("p", { class: "hint numbers" }), words = h("p", { class: "sr-only", role: "status" });
@@ -142,13 +141,15 @@ export function headsPanel(host, name, view) {
       say(numbers, sentence(asked, wanted, parts));
       if (host.get("pinned") || asked.patch === null) words.textContent = `${nameOf(host, name)}, asked by ${asked.text}: ${numbers.textContent}`;
     }
-    put(rolled, shown.tensors.rollout ? "rollout" : "", shown.tensors.rollout ? (asked.token < shown.tensors.rollout.shape[0] ? "attention multiplied through all layers, half past each" : "here only for the class token") : "needs a checkpoint");
+    put(rolled, shown.tensors.rollout ? "rollout" : "", shown.tensors.rollout ? rolledWords(asked.token) : "needs a checkpoint");
   }
 
   function sentence({ patch }, wanted, parts) {
     const mean = (key) => parts.reduce((sum, part) => sum + part[key], 0) / parts.length;
     const { entropy: whole, distance: far } = shown.tensors, total = Math.log(shown.grid[0] * shown.grid[1]);
-    const own = `Entropy ${number(mean("entropy"))} of ${number(total)} nats; ${patch === null ? "spread about its centre" : "mean distance"} ${number(mean("distance"))} patches; ${percent(1 - mean("sum"), 0)} of the attention goes to the class token${shown.said.registers ? " and registers" : ""}.`;
+    const most = Math.max(...together(wanted.filter((i) => maps[i]))) * shown.grid[0] * shown.grid[1];
+    const strongest = ` At most ${number(most, 2)} × an equal share on one patch${most < EVEN ? ": nearly even, so dark" : ""}.`;
+    const own = `Entropy ${number(mean("entropy"))} of ${number(total)} nats; ${patch === null ? "spread about its centre" : "mean distance"} ${number(mean("distance"))} patches; ${percent(1 - mean("sum"), 0)} of the attention goes to the class token${shown.said.registers ? " and registers" : ""}.${strongest}`;
     const became = Number.isFinite(parts[0].change) ? ` ${percent(mean("change"), 0)} of the attention went elsewhere since the first checkpoint.` : "";
     const high = unusual(wanted), many = high?.reduce((a, b) => a + b, 0);
     const long = high ? ` ${many === 1 ? "1 patch of unusual length after this layer is" : `${many} patches of unusual length after this layer are`} outlined by dashes.` : "";
@@ -166,8 +167,7 @@ export function headsPanel(host, name, view) {
     const wanted = chosen().filter((i) => maps[i]);
     drawPicture(context, size, shown.pictures[1]);
     if (!wanted.length) return;
-    const mean = Float32Array.from({ length: maps[wanted[0]].length }, (_, n) => wanted.reduce((sum, i) => sum + maps[i][n], 0) / wanted.length);
-    const { low, high } = scaled(mean);
+    const mean = together(wanted), { low, high } = scaled(mean);
     drawPatches(context, size, shown.grid, ramp(mean, low, high, "magma", host.get("opacity")));
     drawOutline(context, size, union(wanted.map((i) => measured[i]?.mask ?? massMask(maps[i], host.get("mass")))), shown.grid, { width: 1.6 });
     if (shown.mask) drawOutline(context, size, shown.mask, shown.pixels, { colour: "#56b4e9", width: 1.4 });
@@ -176,14 +176,31 @@ export function headsPanel(host, name, view) {
     mark(context, size);
   }
 
+  /** The mean of some heads, which is what is drawn of several. */
+  function together(some) {
+    return Float32Array.from({ length: maps[some[0]].length }, (_, n) => some.reduce((sum, i) => sum + maps[i][n], 0) / some.length);
+  }
+
   function drawRolled(context, size) {
     drawPicture(context, size, shown.pictures[1]);
     const { rollout } = shown.tensors, { token } = asker();
     if (!rollout || token >= rollout.shape[0]) return;
-    const map = rollout.data.subarray(token * rollout.shape[1] + shown.prefix, (token + 1) * rollout.shape[1]);
-    const sorted = Float32Array.from(map).sort(); // a patch keeps much of itself: the second largest sets the scale
-    drawPatches(context, size, shown.grid, ramp(map, sorted[0], sorted.at(-2) ?? 1, "magma", host.get("opacity")));
+    const { map, low, high } = rolledOf(token);
+    drawPatches(context, size, shown.grid, ramp(map, low, high, "magma", host.get("opacity")));
     mark(context, size);
+  }
+
+  /** Rollout of a token with where its colours begin and end: a patch keeps much of itself, so that the second largest is the brightest. */
+  function rolledOf(token) {
+    const { data, shape: [, tokens] } = shown.tensors.rollout, map = data.subarray(token * tokens + shown.prefix, (token + 1) * tokens);
+    const sorted = Float32Array.from(map).sort();
+    return { map, low: sorted[0], high: sorted.at(-2) ?? 1 };
+  }
+
+  function rolledWords(token) {
+    if (token >= shown.tensors.rollout.shape[0]) return "here only for the class token";
+    const { map, low, high } = rolledOf(token), shares = [low, high].map((value) => `${number(value * map.length, 2)}×`);
+    return `attention multiplied through all layers, half past each; colours from ${shares.join(" to ")} an equal share`;
   }
 
   /** Patches of unusual length after the layer of the first chosen head; null where lengths are not known or none stands out. */

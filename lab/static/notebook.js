@@ -18,9 +18,10 @@ export async function render({ model, el, line, urls }) {
   if (model.get("height")) place.style.cssText = `max-height:${model.get("height")}px;overflow:auto`;
   place.classList.toggle("dark", isDark());
   el.append(place);
+  const pages = views.map(({ page }) => page).filter((page) => page !== "*");
   for (const about of views) {
     const section = h("section", { class: "lab-view", "data-view": about.name, tabindex: -1 });
-    const view = scoped(host, { ...about, page: "*", alone: true }, place);
+    const view = scoped(host, { ...about, page: "*", alone: true, pages }, place);
     place.append(section);
     ends.push(view.close);
     try {
@@ -64,8 +65,8 @@ function share(run, first, model) {
     pace: RARELY,
   }, { run: run || null });
 
-  /** What is looked at, without what every widget of this run has in common anyway; a patch counts once it is pinned. */
-  const looked = () => Object.fromEntries([...host.address(), ["patch", host.get("pinned") ? host.get("patch") : null]].filter(([key, value]) => value !== null && !["run", "page"].includes(key)));
+  /** What is looked at, without what every widget of this run has in common anyway. */
+  const looked = () => Object.fromEntries([...host.address()].filter(([key]) => !["run", "page"].includes(key)));
 
   function settle() {
     clearTimeout(timer);
@@ -78,8 +79,6 @@ function share(run, first, model) {
       }
     }, SETTLED);
   }
-  host.on(["patch", "pinned"], settle);
-
   /** Look at what Python says. */
   function follow(state) {
     const changes = {};

@@ -11,24 +11,25 @@
 */
 // What patches are alike: principal components as colours, and cosine similarity to the patch under the pointer.
 
-import { card, choice, h, number, percent, refill, toggle } from "./dom.js";
+import { bound, switched } from "./bound.js";
+import { card, h, number, percent, refill } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { beside } from "./sight.js";
 import { afterwards, drawOutline, drawPatches, drawPicture, forget, inTurn, patchAt, picture, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
-  const view = { mode: "joint", foreground: false };
+  host.keep({ partsof: "joint", front: 0 });
   const body = card(element, {
     ...host.about,
-    controls: [choice("Components of", { joint: "all images", image: "each image" }, view.mode, (mode) => { view.mode = mode; load(); }),
-      toggle("foreground only", view.foreground, (on) => { view.foreground = on; load(); }, "First component above Otsu's threshold; its sign is chosen so that the border is background")],
+    controls: [bound(host, "Components of", { joint: "all images", image: "each image" }, "partsof"),
+      switched(host, "foreground only", "front", "First component above Otsu's threshold; its sign is chosen so that the border is background")],
   });
   const large = h("div", { class: "pair" });
   const small = h("div", { class: "tiles small" });
   const status = h("p", { class: "hint", role: "status" });
   const about = h("p", { class: "hint" });
   body.append(large, h("div", { class: "controls under" }, about, h("span", { class: "scale" }, "cosine −0.2", h("i", { style: `background:${RAMP_CSS.cividis}` }), "1")), small, status);
-  host.on(["stop", "run"], load);
+  host.on(["stop", "run", "partsof", "front"], load);
   let shown = null, asked = 0, anchor = { run: null, step: null }, maps = null, mapsOf = "";
   const paint = inTurn(body, () => { if (shown) fill(); });
   host.on(["image", "patch"], paint);
@@ -46,7 +47,7 @@ export function mount(element, host) {
     if (anchor.run !== host.get("run")) anchor = { run: host.get("run"), step: host.stops().at(-1) };
     const now = ++asked;
     try {
-      const query = `anchor=${anchor.step}&mode=${view.mode}&foreground=${view.foreground}`;
+      const query = `anchor=${anchor.step}&mode=${host.get("partsof")}&foreground=${Boolean(host.get("front"))}`;
       const [scores, features, probe] = await Promise.all([host.tensors(`probe/${stop}/pca?${query}`), host.tensors(`probe/${stop}/features`), host.tensors("images")]);
       if (now !== asked) return;
       status.textContent = "";
@@ -122,7 +123,7 @@ export function mount(element, host) {
     const n = shown.grid[0] * shown.grid[1], scores = shown.scores.data, above = shown.above.data;
     drawPatches(context, size, shown.grid, (p) => {
       const at = i * n + p;
-      if (view.foreground && above[at] <= 0) return [20, 22, 26, 1];
+      if (host.get("front") && above[at] <= 0) return [20, 22, 26, 1];
       return [0, 1, 2].map((c) => componentColour(scores[3 * at + c]));
     });
     marker(context, size, i);

@@ -128,3 +128,18 @@ export function towards(xy, from, dx, dy) {
   }
   return best;
 }
+
+/** Which points a mask has, as an address says it: 0, 3 to 7 and 12 as "0.3-7.12"; "" where that would be longer than `most`. */
+export function named(mask, most = 1500) {
+  const runs = [];
+  mask?.forEach((on, p) => { if (on) { if (runs.at(-1)?.[1] === p - 1) runs.at(-1)[1] = p; else runs.push([p, p]); } });
+  const text = runs.map(([from, to]) => (from === to ? from : `${from}-${to}`)).join(".");
+  return text.length > most ? "" : text;
+}
+
+/** The same back, of `count` points; null where none of them is meant. */
+export function enclosedBy(text, count) {
+  const mask = new Uint8Array(count);
+  for (const [from, to = from] of text.split(".").map((run) => run.split("-").map(Number))) if (from <= to) mask.fill(1, from, to + 1);
+  return text && mask.some(Boolean) ? mask : null;
+}

@@ -69,6 +69,7 @@ export function mount(element, host) {
     play.setAttribute("aria-pressed", String(timer !== null));
   }
 
+  function pages() { return host.about.pages ?? [host.get("page")]; } // of the views below
   function here() { return host.about.alone || PAGES.includes(host.get("page")); }
   const listens = (data) => here() && [...(data?.types ?? [])].includes("Files");
 
@@ -84,9 +85,9 @@ export function mount(element, host) {
     options(against, [["", "nothing"], ["teacher", "this run's teacher"], ...run.slice(1), ...models], host.get("against"));
     const set = host.get("images");
     if ((set?.startsWith("set:") || (set && host.recorded)) && !handed.has(set)) handed.set(set, host.recorded ? "recorded images" : "handed in");
-    options(images, [["", "probe images"], ...(live && !host.recorded ? [["data", "its data set"]] : []), ...offered.folders.map(({ name, count, all }, i) => [`folder:${i}`, `${name} (${MANY.includes(host.get("page")) ? all ?? count : count})`]), ...handed], set);
+    options(images, [["", "probe images"], ...(live && !host.recorded ? [["data", "its data set"]] : []), ...offered.folders.map(({ name, count, all }, i) => [`folder:${i}`, `${name} (${pages().some((page) => MANY.includes(page)) ? all ?? count : count})`]), ...handed], set);
     options(size, [["", "as trained"], ...SIZES.map((side) => [String(side), String(side)])], host.get("size") ? String(host.get("size")) : "");
-    size.parentElement.hidden = host.recorded || host.get("page") === "objective"; // a file holds one, crops have their own
+    size.parentElement.hidden = host.recorded || (pages().length > 0 && pages().every((page) => page === "objective")); // a file holds one, crops have their own
     open.hidden = !offered.takes;
     play.hidden = !films.has(set);
     camera.hidden = !offered.takes || camera.dataset.there !== "true";

@@ -10,7 +10,8 @@
 import { closer } from "./closer.js";
 import { remembering, tools } from "./tools.js";
 
-const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, beside: null, step: null, image: 0, layer: -1 };
+const KEPT_IN_ADDRESS = { page: "monitor", run: null, overlay: null, beside: null, step: null, image: 0, patch: null, layer: -1 };
+const NUMBERS = { step: /^-?\d+(\.\d+)?$/, patch: /^\d{1,6}$/ }; // those that may be missing
 const LIVE = 700, QUIET = 4000, LIST = 2500; // milliseconds between questions
 const LONGEST = 2400; // points of one curve, before it is asked for anew in 2000: more than a screen has, however long somebody watches
 const CACHE = 96 * 2 ** 20; // bytes of maps kept for scrubbing
@@ -18,7 +19,7 @@ const ANSWERS = 600; // and how many answers: those without maps have no bytes t
 
 export function createHost(transport, given = {}) {
   const kept = { ...KEPT_IN_ADDRESS };
-  const state = { ...kept, follow: true, playing: false, patch: null, pinned: false, offline: false };
+  const state = { ...kept, follow: true, playing: false, pinned: false, offline: false };
   const listeners = new Map();
   const tracks = new Map();
   let runs = null;
@@ -31,7 +32,8 @@ export function createHost(transport, given = {}) {
       const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
       if (!changed.length) return;
       Object.assign(state, changes);
-      if (changed.some((key) => key in kept || key === "follow")) writeAddress(changed.every((key) => key === "step" || key === "follow"));
+      const lasting = changed.some((key) => (key === "patch" ? state.pinned : key in kept || key === "follow" || key === "pinned"));
+      if (lasting) writeAddress(changed.every((key) => ["step", "follow", "patch"].includes(key)));
       changed.forEach((key) => emit(key));
       if (["run", "overlay", "beside"].some((key) => changed.includes(key))) tick();
     },
@@ -110,8 +112,8 @@ export function createHost(transport, given = {}) {
 
   function read(key, fallback, address) {
     const text = address.get(key) ?? null;
-    const isNumber = typeof fallback === "number" || key === "step";
-    return text === null || (isNumber && !/^-?\d+(\.\d+)?$/.test(text)) ? fallback : isNumber ? Number(text) : text;
+    const isNumber = typeof fallback === "number" || key in NUMBERS;
+    return text === null || (isNumber && !(NUMBERS[key] ?? NUMBERS.step).test(text)) ? fallback : isNumber ? Number(text) : text;
   }
 
   function readAddress() {
@@ -119,6 +121,7 @@ export function createHost(transport, given = {}) {
     for (const [key, fallback] of Object.entries(kept)) state[key] = read(key, fallback, address);
     Object.assign(state, given);
     state.follow = state.step === null;
+    state.pinned = state.patch !== null;
     called = { run: state.run, overlay: state.overlay, beside: state.beside };
     state.run = state.overlay = state.beside = null;
   }
@@ -126,7 +129,8 @@ export function createHost(transport, given = {}) {
   /** What the address is to say: null for what is as it is without saying. */
   function address() {
     return new Map(Object.entries(kept).map(([key, fallback]) => {
-      const value = key === "step" && state.follow ? null : state[key] ?? called[key] ?? null;
+      const passing = (key === "step" && state.follow) || (key === "patch" && !state.pinned); // pointed at for now
+      const value = passing ? null : state[key] ?? called[key] ?? null;
       return [key, value === fallback ? null : value];
     }));
   }

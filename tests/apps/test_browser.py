@@ -301,7 +301,9 @@ ELSEWHERE = {
     "ratio": 0.9, "mutual": 0, "normlayer": 1, "longer": 3, "marked": "1,2", "top": 7, "memory": "all", "fit": "each",
     "basis": "own", "reference": 50, "foreground": "shown", "cut": 0.5, "flip": 1, "channels": "2,1,0", "examples": "0.3-",
     "seed": 4, "uncentred": 1, "unsharpened": 1, "source": "student", "against": "first", "size": 32,
-    "off": "unitLength", "picked": "Cross-entropy~kl",
+    "off": "unitLength", "picked": "Cross-entropy~kl", "patch": 3, "drawn": "light", "outlined": 0, "object": 1, "tile": 1,
+    "partsof": "image", "front": 1, "ownscale": 1, "brighter": 1, "enclosed": "0-1.3", "thumbnails": 1,
+    "metrics": "update/backbone", "spectrum_network": "student",
 }  # fmt: skip
 """Another value than the first for everything that a link keeps."""
 STARTS_WORK = {"crowd", "layout", "images"}
@@ -336,6 +338,7 @@ def test_a_reload_keeps_the_state_of_every_page(watched: Watched) -> None:
     watched.wait(f"location.search.includes('view={pages[-1]}')")
     page.reload()
     watched.wait(f"document.querySelector('.lab-page-{pages[-1]} .lab-view')?.dataset.mounted === 'yes'")
+    assert page.locator("link[rel=preload]").count() == 0, "no charts are fetched before they are in sight"
     assert page.evaluate("document.body.dataset.page") == pages[-1]
     assert page.evaluate(visit, pages) == first
 

@@ -235,6 +235,9 @@ def test_the_browsers_points_are_pythons(watched: Watched) -> None:
 def test_points_are_drawn_where_the_layout_puts_them_and_move_with_the_clock(watched: Watched, lab: Lab) -> None:
     page = opened(watched, "embedding", points="patches")
     watched.wait("document.querySelector('[data-view=embedding]').innerText.includes('96 points, PCA')")
+    watched.wait(
+        "document.querySelector('[data-view=embedding] option:last-child').textContent === 'all 500 of the data'"
+    )
     run = Run(lab.growing.path)
     watched.wait(  # every point takes some pixels, once the next frame is painted
         """(() => { const c = document.querySelector('canvas.scatter');
@@ -270,7 +273,10 @@ def test_a_line_around_points_gives_a_gallery_and_a_click_the_neighbours(watched
     page.get_by_text("96 points chosen").wait_for()
     named = page.locator(".embedding-legend > div").first
     named.locator("button").click()
-    page.get_by_text(f"{named.locator('dd').inner_text()} points chosen").wait_for()
+    some = page.get_by_text(f"{named.locator('dd').inner_text()} points chosen")
+    some.wait_for()
+    page.reload()
+    some.wait_for()
     canvas.focus()
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,16 @@ def test_a_widget_that_looks_through_networks_brings_their_bar_and_the_clock(run
     names = [view["name"] for view in lab.show("heads", run, overlay="dino_shapes")._views]
     assert names == ["sources", "heads", "transport"]
     assert [view["name"] for view in lab.show("loss", run)._views] == ["loss"]
+    assert [view["name"] for view in lab.show("patches", run)._views] == ["patches", "transport"], (
+        "it shows its own run"
+    )
+    with pytest.warns(UserWarning, match=r"attention: .* whatever against is. Views that look .* heads"):
+        lab.show("attention", run, against="first")
+    with pytest.warns(UserWarning, match="no view knows 'imgae'"):
+        lab.show("heads", run, imgae=2, against="first")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        lab.show(["heads", "spectrum"], run, against="first", patch=3, spectrum_network="student")
     assert lab.show("gram", run, overlay="dino_shapes").state["overlay"] == local.name_of(lab.find("dino_shapes"))
     several = lab.show("loss", run, overlay=["dino_shapes", run]).state
     assert several == {"overlay": local.name_of(lab.find("dino_shapes")), "beside": local.name_of(run)}
