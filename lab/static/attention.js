@@ -15,7 +15,8 @@
 import { bound, switched } from "./bound.js";
 import { arrange, card, h, number, refill } from "./dom.js";
 import { jaccard, massMask, onPixels } from "./maps.js";
-import { SCALE, shareScale, whyDark } from "./shares.js";
+import { columnsOf } from "./numbers.js";
+import { SCALE, shareScale, strongest, whyDark } from "./shares.js";
 import { drawOutline, drawPatches, drawPicture, forget, picture, ramp, strip, tile } from "./tiles.js";
 
 const MASS = 0.6;
@@ -26,6 +27,7 @@ export function mount(element, host) {
   const layers = h("select", { "aria-label": "Layer", onchange: () => host.set({ layer: Number(layers.value) }) });
   const body = card(element, {
     ...host.about,
+    data: () => ({ heads: columnsOf(rows()), weights: columnsOf(weights()) }),
     controls: [bound(host, "Drawn as", { heat: "heat", light: "spotlight" }, "drawn"), h("label", { class: "labelled" }, "layer ", layers)],
   });
   const images = strip(host);
@@ -134,6 +136,11 @@ export function mount(element, host) {
     const count = mask.reduce((a, b) => a + b, 0);
     return [named(i), `60 % in ${count} of ${map.length}`, shown.mask ? `Jaccard ${jaccard(onPixels(mask, shown.grid, ...shown.pixels), shown.mask).toFixed(2)}` : ""];
   }
+
+  const overlap = (map) => (shown.mask ? jaccard(onPixels(massMask(map, MASS), shown.grid, ...shown.pixels), shown.mask) : "");
+  const rows = () => (shown?.maps ?? []).map((map, i) => ({ head: named(i), "patches with 60 % of the attention": massMask(map, MASS).reduce((a, b) => a + b, 0), "of patches": map.length,
+    "most on one patch, in equal shares": strongest(map), "Jaccard with the object": overlap(map) }));
+  const weights = () => (shown?.maps ?? []).flatMap((map, i) => [...map].map((share, n) => ({ head: named(i), row: 1 + Math.floor(n / shown.grid[1]), column: 1 + (n % shown.grid[1]), "share of the attention": share })));
 
   function draw(context, size, map, outline = false) {
     if (!shown) return;

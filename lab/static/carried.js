@@ -15,12 +15,13 @@ import { bound } from "./bound.js";
 import { card, h, number, refill } from "./dom.js";
 import { jaccard, onPixels } from "./maps.js";
 import { propagate } from "./matches.js";
+import { columnsOf } from "./numbers.js";
 import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, forget, patchAt, picture, tile } from "./tiles.js";
 
 export function mount(element, host) {
   keepSight(host).keep({ marked: "", top: 5, memory: "auto" });
-  const body = card(element, { ...host.about, controls: [bound(host, "Labels come from", { auto: "automatic", first: "the first image", frames: "the first and 7 before" }, "memory")] });
+  const body = card(element, { ...host.about, data: () => ({ images: columnsOf(sides.flatMap((side) => side.rows())) }), controls: [bound(host, "Labels come from", { auto: "automatic", first: "the first image", frames: "the first and 7 before" }, "memory")] });
   const top = h("input", { type: "range", min: 1, max: 20, step: 1, "aria-label": "Nearest patches that vote", oninput: () => host.set({ top: Number(top.value) }) }), votes = h("output");
   const object = h("button", { type: "button", class: "follow", onclick: markObject }, "mark the object"), none = h("button", { type: "button", class: "quiet", onclick: () => host.set({ marked: "" }) }, "mark nothing");
   const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
@@ -135,5 +136,11 @@ function panel(host, name) {
     drawOutline(context, size, maskOf(i), shown.grid, { width: 1.6 });
   }
 
-  return { element, name, show, fail, shown: () => shown };
+  /** A row an image: how much of it the mask is, and where the object is known, how well it covers that. */
+  const rows = () => (shown && host.get("marked") ? Array.from({ length: shown.probe.images.shape[0] }, (_, i) => {
+    const value = overlap(i);
+    return { network: nameOf(host, name), image: i + 1, "patches of the mask": maskOf(i).reduce((a, b) => a + b, 0), "of patches": shown.count, "Jaccard with the object": Number.isNaN(value) ? "" : value };
+  }) : []);
+
+  return { element, name, show, fail, rows, shown: () => shown };
 }

@@ -14,6 +14,7 @@
 import { bound } from "./bound.js";
 import { card, choice, h, refill, toggle } from "./dom.js";
 import { componentsPanel } from "./componentspanel.js";
+import { columnsOf } from "./numbers.js";
 import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sourceOf, sidesFor } from "./sight.js";
 import { inTurn, strip } from "./tiles.js";
 
@@ -24,7 +25,7 @@ export function mount(element, host) {
   const single = toggle("one component", !host.get("channels").includes(","), (on) => host.set({ channels: on ? host.get("channels").split(",")[0] : "0,1,2" }), "One component from dark to light, for eyes that colours do not serve");
   const fit = choice("Fitted to", { all: "all images", each: "each image", chosen: "this image" }, ["all", "each"].includes(host.get("fit")) ? host.get("fit") : "chosen", (value) => host.set({ fit: value === "chosen" ? String(host.get("image")) : value }));
   const basis = bound(host, "Through training", { own: "own basis", fixed: "fixed basis", matched: "matched" }, "basis");
-  const body = card(element, { ...host.about, controls: [fit, basis] });
+  const body = card(element, { ...host.about, controls: [fit, basis], data: () => ({ patches: columnsOf(sides.flatMap((side) => side.rows())), variance: columnsOf(sides.flatMap((side) => side.explained())) }) });
   const images = strip(host, "Images");
   images.addEventListener("click", (event) => { // shift adds images to those that the components are fitted to
     if (!event.shiftKey || ["all", "each"].includes(host.get("fit"))) return;

@@ -153,5 +153,15 @@ export function componentsPanel(host, name) {
     drawOutline(context, size, mask, shown.grid, { colour, width: 1.8 });
   }
 
-  return { element, name, show, fail, paint, point, say: (text) => { status.textContent = text; }, shown: () => shown };
+  /** The chosen image's patches. */
+  function rows() {
+    if (!shown) return [];
+    const { data, shape } = shown.tensors.scores, channels = host.get("channels").split(","), mask = maskOf(index()), told = telling(), at = index() * shown.count;
+    return Array.from({ length: shown.count }, (_, n) => ({ network: nameOf(host, name), patch: n + 1, row: 1 + Math.floor(n / shown.grid[1]), column: 1 + (n % shown.grid[1]),
+      ...Object.fromEntries(channels.slice(0, shape[2]).map((c, i) => [`component ${Number(c) + 1} (s.d.)`, data[shape[2] * (at + n) + i]])), ...(mask ? { "what tells foreground": told[at + n], foreground: mask[n] ? "yes" : "no" } : {}) }));
+  }
+
+  const explained = () => (shown ? shown.said.explained.map((share, i) => ({ network: nameOf(host, name), component: i + 1, "share of the variance": share })) : []);
+
+  return { element, name, show, fail, paint, point, rows, explained, say: (text) => { status.textContent = text; }, shown: () => shown };
 }

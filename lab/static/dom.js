@@ -80,7 +80,7 @@ const looked = new Map(); // for one task: each look at a style has the page's w
 
 /** A view's frame: its title, what it shows, what to look at; controls to the right, content below.
     `data()` → { name: { column: [values] } } are numbers to save that no chart of the view shows, `python()` code that makes what no run holds. */
-export function card(element, { title, shows, look, controls = [], tools = null, data = null, python = null }) {
+export function card(element, { title, shows, look, controls = [], tools = null, table = null, data = null, python = null }) {
   const id = `title-${Math.random().toString(36).slice(2, 8)}`;
   const body = h("div", { class: "card-body" }), save = tools?.({ element, data, python });
   element.setAttribute("aria-labelledby", id);
@@ -90,7 +90,7 @@ export function card(element, { title, shows, look, controls = [], tools = null,
       h("div", { class: "card-title" }, h("h2", { id }, title), h("div", { class: "controls" }, Array.isArray(controls) ? controls : [], save)),
       h("p", { class: "shows" }, shows),
       look ? h("p", { class: "look" }, icon("eye"), h("span", {}, look)) : null),
-    body);
+    body, table?.({ element, data }) ?? "");
   return body;
 }
 

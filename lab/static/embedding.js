@@ -38,7 +38,7 @@ export function mount(element, host) {
   const colours = bound(host, "Coloured by", { label: "label", prototype: "prototype", entropy: "entropy", loss: "loss", neighbours: "neighbours" }, "colour");
   const search = retrieval(host, () => chosen()), ask = patient(host);
   const sides = ["source", "against"].map((key, i) => side(host, key, { ask, search, changed: moved, towards: (layout) => (i ? aligned(layout) : { xy: layout.tensors.xy.data }),
-    hover: (p) => sides[1 - i].plot.point(across(i, p)), lasso: (mask) => enclosed(i, mask), begun: (count) => begun(i, count), pick: (p) => host.set({ spot: (i ? across(1, p) ?? p : p) ?? -1 }) }));
+    hover: (p) => sides[1 - i].plot.point(across(i, p)), lasso: (mask) => enclosed(i, mask), begun: (count) => begun(i, count), pick: (p) => host.set({ spot: (i ? across(1, p) ?? p : p) ?? -1, ...elsewhere(sides[i].shown(), p) }) }));
   const row = h("div", { class: "embedding-sides" }), common = h("p", { class: "hint embedding-common", role: "status" });
   const average = commonOf();
   let restored = false, links = { of: [], ways: null }, turn = { of: [], place: null }; // of the layouts that are shown
@@ -52,6 +52,7 @@ export function mount(element, host) {
   host.on("colour", () => sides.forEach((one) => { one.paint(); one.priced(); }));
   host.on("spot", chosen);
   host.on("thumbnails", pictured);
+  host.on(["image", "patch"], () => shownSides().forEach((one) => one.plot.point(pointFor(one.shown(), host.get("image"), host.get("patch")))));
   host.on("data", () => shownSides().forEach((one) => { if (!one.shown()) one.load(); }));
   load();
 
@@ -144,6 +145,23 @@ export function mount(element, host) {
     const every = vectors.every(Boolean) ? average(...vectors, () => chosen()) : null;
     common.textContent = one + (every ? `Over ${every.asked < every.points ? `${number(every.asked)} of ${number(every.points)}` : `all ${number(every.points)}`} points ${percent(every.share, 0)} of the ${every.count} nearest neighbours are common on average; chance gives ${percent(every.chance, every.chance < 0.01 ? 1 : 0)}.` : "");
   }
+}
+
+const numbered = (shown) => shown?.kind === "probe" || shown?.kind === "set"; // images that the other views number in the same way
+
+/** What a chosen point is in the other views: its image, and its patch where the point is one. */
+function elsewhere(shown, p) {
+  if (!numbered(shown)) return {};
+  const { image, place } = shown.layout.tensors;
+  if (p === null) return place ? { patch: null, pinned: false } : {};
+  return { image: image.data[p], ...(place ? { patch: place.data[p], pinned: true } : {}) };
+}
+
+/** The point of a patch that is pointed at in another view; where points are images, the one it is of. */
+function pointFor(shown, index, patch) {
+  if (patch === null || !numbered(shown)) return null;
+  const { image, place } = shown.layout.tensors, p = image.data.findIndex((of, i) => of === index && (!place || place.data[i] === patch));
+  return p < 0 ? null : p;
 }
 
 /** A row a point of each side: where it is drawn, and what it is of. */

@@ -15,6 +15,7 @@ import { bound } from "./bound.js";
 import { card, h, number, offer, refill } from "./dom.js";
 import { RAMP_CSS } from "./maps.js";
 import { gramBinned, gramChanged, gramOrder, gramRow, overall, rowsOf } from "./matrices.js";
+import { columnsOf } from "./numbers.js";
 import { LOOKED_AT, ahead, imagesOf, keepSight, latest, nameOf, pictures, sourceOf } from "./sight.js";
 import { drawOutline, drawPatches, drawPicture, forget, inTurn, patchAt, picture, ramp, strip, tile } from "./tiles.js";
 
@@ -29,6 +30,7 @@ export function mount(element, host) {
   const anchors = h("select", { "aria-label": "Anchor checkpoint", onchange: () => host.set({ anchor: anchors.value }) });
   const body = card(element, {
     ...host.about,
+    data: () => ({ patches: columnsOf([...first.rows(), ...second.rows()]) }),
     controls: [bound(host, "Order", { groups: "by likeness", raster: "by place" }, "gramOrder"),
       h("label", { class: "labelled" }, "anchor ", anchors)],
   });
@@ -303,10 +305,18 @@ function side(host, isSecond) {
     if (numbers.textContent !== d.words) numbers.textContent = d.words;
   }
 
+  /** A row a patch: how much it changed, and its cosine to the chosen one. */
+  function rows() {
+    if (!shown) return [];
+    const d = derive(), { now, anchor } = maps(), to = host.get("patch");
+    return Array.from({ length: d.count }, (_, n) => ({ network: shown.title, patch: n + 1, row: 1 + Math.floor(n / shown.grid[1]), column: 1 + (n % shown.grid[1]), ...(d.changed ? { "how much it changed": d.changed[n] } : {}),
+      ...(now ? { [`cosine to patch ${to + 1} now`]: now[n] } : {}), ...(anchor ? { "at the anchor": anchor[n] } : {}) }));
+  }
+
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
   return {
-    element, paint, ready: () => shown !== null,
+    element, paint, rows, ready: () => shown !== null,
     show(next) { shown = next; element.hidden = false; build(); },
     clear() { shown = derived = null; known.clear(); element.hidden = true; [pictures, matrices].forEach((place) => { forget(place); place.replaceChildren(); delete place.dataset.key; }); },
   };

@@ -14,6 +14,7 @@
 import { card, h, refill, toggle } from "./dom.js";
 import { LOOKED_AT, ahead, keepSight, latest, pictures, seen, sidesFor } from "./sight.js";
 import { headsPanel } from "./headspanel.js";
+import { columnsOf } from "./numbers.js";
 import { shareScale } from "./shares.js";
 import { slider } from "./slider.js";
 import { afterwards, inTurn, strip } from "./tiles.js";
@@ -24,7 +25,7 @@ export function mount(element, host) {
   keepSight(host).keep({ asks: "cls", mass: 0.6, heads: "", head: 0, sort: "layer", opacity: 0.8 });
   const asks = h("select", { "aria-label": "Token that asks", onchange: () => host.set({ asks: asks.value, patch: null, pinned: false }) });
   const sort = h("select", { "aria-label": "Order of the heads", onchange: () => host.set({ sort: sort.value }) }, Object.entries(SORTS).map(([key, text]) => h("option", { value: key }, text)));
-  const body = card(element, { ...host.about, controls: [h("label", { class: "labelled" }, "asked by", asks), h("label", { class: "labelled" }, "sorted", sort)] });
+  const body = card(element, { ...host.about, data: () => ({ heads: columnsOf(sides.flatMap((side) => side.rows())) }), controls: [h("label", { class: "labelled" }, "asked by", asks), h("label", { class: "labelled" }, "sorted", sort)] });
   const images = strip(host, "Images");
   const several = toggle("several heads", host.get("heads").includes(","), (on) => { view.several = on; if (!on) host.set({ heads: "" }); }, "Click heads to add them and take them away; their union is outlined as one segmentation");
   const view = { several: host.get("heads").includes(",") };

@@ -220,5 +220,16 @@ export function headsPanel(host, name, view) {
     drawOutline(context, size, mask, shown.grid, { width: 1.8 });
   }
 
-  return { element, name, show, fail, paint, rest, say: (text) => { status.textContent = text; }, shown: () => shown };
+  /** A row a head. */
+  function rows() {
+    if (!shown) return [];
+    const asked = asker();
+    return maps.map((map, i) => [map, i]).filter(([map]) => map).map(([map, i]) => {
+      const { mask, entropy: nats, distance, sum, jaccard: overlap } = measure(map, asked.patch);
+      return { network: nameOf(host, name), "asked by": asked.text, layer: shown.layers[Math.floor(i / shown.said.heads)] + 1, head: (i % shown.said.heads) + 1, "entropy (nats)": nats, "distance (patches)": distance,
+        "share that goes to patches": sum, "most on one patch, in equal shares": Math.max(...map) * map.length, [`patches with ${percent(host.get("mass"), 0)} of it`]: mask.reduce((a, b) => a + b, 0), "Jaccard with the object": Number.isNaN(overlap) ? "" : overlap };
+    });
+  }
+
+  return { element, name, show, fail, paint, rest, rows, say: (text) => { status.textContent = text; }, shown: () => shown };
 }

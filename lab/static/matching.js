@@ -15,6 +15,7 @@ import { card, h, number, percent, refill, toggle } from "./dom.js";
 import { RAMP_CSS, similarity } from "./maps.js";
 import { nearest, pairs, rowsOf } from "./matches.js";
 import { picker } from "./picker.js";
+import { columnsOf } from "./numbers.js";
 import { LOOKED_AT, ahead, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { slider } from "./slider.js";
 import { afterwards, drawOutline, drawPatches, drawPicture, forget, inTurn, patchAt, picture, ramp, tile } from "./tiles.js";
@@ -25,7 +26,7 @@ const COLOURS = ["#e69f00", "#56b4e9", "#009e73", "#f0e442", "#d55e00", "#cc79a7
 export function mount(element, host) {
   keepSight(host).keep({ partner: -1, lines: 20, ratio: 1, mutual: 1 });
   const partner = h("select", { "aria-label": "Second image", onchange: () => host.set({ partner: Number(partner.value) }) });
-  const body = card(element, { ...host.about, controls: [h("label", { class: "labelled" }, "second image", partner)] });
+  const body = card(element, { ...host.about, data: () => ({ pairs: columnsOf(sides.flatMap((side) => side.pairs())), patches: columnsOf(sides.flatMap((side) => side.alike())) }), controls: [h("label", { class: "labelled" }, "second image", partner)] });
   const panels = h("div", { class: "sides" }), status = h("p", { class: "hint", role: "status" });
   body.append(h("div", { class: "controls under" }, slider(host, "lines", "lines", [0, 120, 1]), slider(host, "ratio", "ratio", [0.5, 1, 0.01], (ratio) => (ratio < 1 ? ratio.toFixed(2) : "any")),
     toggle("mutual", host.get("mutual") === 1, (on) => host.set({ mutual: Number(on) }), "Only pairs of which each is the other's most similar patch"),
@@ -170,5 +171,9 @@ function panel(host, name) {
     drawOutline(context, size, mask, shown.grid, { width: 1.8 });
   }
 
-  return { element, name, show, fail, paint, say: (text) => { status.textContent = text; }, shown: () => shown };
+  /** Correspondences, the most alike first, and of a chosen patch the cosine to all of both images. */
+  const found = () => (shown && matched ? matched.found.map(({ a, b, value }) => ({ network: nameOf(host, name), image: both()[0] + 1, patch: a + 1, "other image": both()[1] + 1, "other patch": b + 1, cosine: value })) : []);
+  const cosines = () => (shown && maps ? both().flatMap((image) => [...maps(image)].map((value, n) => ({ network: nameOf(host, name), image: image + 1, patch: n + 1, [`cosine to patch ${host.get("patch") + 1} of image ${both()[0] + 1}`]: value }))) : []);
+
+  return { element, name, show, fail, paint, pairs: found, alike: cosines, say: (text) => { status.textContent = text; }, shown: () => shown };
 }

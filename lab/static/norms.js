@@ -17,12 +17,13 @@ import { RAMP_CSS } from "./maps.js";
 import { highNorm, median } from "./looking.js";
 import { picker } from "./picker.js";
 import { sheet } from "./sheet.js";
+import { columnsOf } from "./numbers.js";
 import { LOOKED_AT, keepSight, latest, nameOf, pictures, seen, sidesFor } from "./sight.js";
 import { afterwards, drawOutline, drawPatches, drawPicture, picture, ramp, tile } from "./tiles.js";
 
 export function mount(element, host) {
   keepSight(host).keep({ normlayer: -1, longer: 2 });
-  const body = card(element, { ...host.about, controls: [] });
+  const body = card(element, { ...host.about, data: () => ({ layers: columnsOf(sides.flatMap((side) => side.rows())) }) });
   const output = h("output"), slider = h("input", { type: "range", min: 1.2, max: 6, step: 0.1, "aria-label": "Times the median that counts as unusual", oninput: () => host.set({ longer: Number(slider.value) }) });
   const panels = h("div", { class: "sides" });
   body.append(h("div", { class: "controls under" }, h("label", { class: "labelled range" }, "unusual beyond", slider, output),
@@ -117,5 +118,9 @@ function panel(host, name) {
     drawOutline(context, size, mask, shown.grid, { width: 1.6 });
   }
 
-  return { element, name, show, fail, paint, mark: () => { if (shown) large.paint(); }, shown: () => shown };
+  /** A row a layer. */
+  const rows = () => (shown ? shown.norms.map((norms, i) => ({ network: title.textContent, layer: named(i), median: median(norms), largest: Math.max(...norms),
+    [`patches beyond ${host.get("longer")} times the median`]: highNorm(norms, host.get("longer")).reduce((a, b) => a + b, 0), "class token": shown.first[i][0] })) : []);
+
+  return { element, name, show, fail, paint, rows, mark: () => { if (shown) large.paint(); }, shown: () => shown };
 }

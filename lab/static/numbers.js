@@ -54,6 +54,9 @@ function written(element) {
   }));
 }
 
+/** Rows, each an object, as columns. */
+export const columnsOf = (rows) => Object.fromEntries(Object.keys(rows[0] ?? {}).map((key) => [key, rows.map((row) => row[key])]));
+
 /** { table: { column: [values] } } → CSV with the table's name in the first column. */
 export function csv(found) {
   const names = [...new Set(Object.values(found).flatMap((table) => Object.keys(table)))];

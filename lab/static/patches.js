@@ -12,6 +12,7 @@
 // What patches are alike: principal components as colours, and cosine similarity to the patch under the pointer.
 
 import { bound, switched } from "./bound.js";
+import { columnsOf } from "./numbers.js";
 import { card, h, number, percent, refill } from "./dom.js";
 import { RAMP_CSS, componentColour, similarity } from "./maps.js";
 import { beside } from "./sight.js";
@@ -21,6 +22,7 @@ export function mount(element, host) {
   host.keep({ partsof: "joint", front: 0 });
   const body = card(element, {
     ...host.about,
+    data: () => ({ patches: columnsOf(rows()) }),
     controls: [bound(host, "Components of", { joint: "all images", image: "each image" }, "partsof"),
       switched(host, "foreground only", "front", "First component above Otsu's threshold; its sign is chosen so that the border is background")],
   });
@@ -34,6 +36,15 @@ export function mount(element, host) {
   const paint = inTurn(body, () => { if (shown) fill(); });
   host.on(["image", "patch"], paint);
   host.on("data", () => { if (!shown) load(); });
+
+  /** The chosen image's patches: components, and how alike each is to the chosen patch. */
+  function rows() {
+    if (!shown) return [];
+    const [height, width] = shown.grid, n = height * width, image = Math.min(host.get("image"), shown.images.shape[0] - 1), patch = host.get("patch");
+    const like = patch !== null && patch < n ? similarity(shown.patches.data, shown.scale.data, shown.patches.shape, image, patch, image) : null;
+    return Array.from({ length: n }, (_, p) => ({ patch: p + 1, row: 1 + Math.floor(p / width), column: 1 + (p % width),
+      ...Object.fromEntries([0, 1, 2].map((c) => [`component ${c + 1} (s.d.)`, shown.scores.data[3 * (image * n + p) + c]])), ...(like ? { [`cosine to patch ${patch + 1}`]: like[p] } : {}) }));
+  }
   const paintSmall = afterwards(() => small.querySelectorAll("canvas").forEach((canvas) => canvas.paint()));
 
   async function load() {

@@ -15,6 +15,7 @@ import { bound } from "./bound.js";
 import { arrange, card, h, number, percent } from "./dom.js";
 import { howMany, patient } from "./crowd.js";
 import { together } from "./common.js";
+import { columnsOf } from "./numbers.js";
 import { side } from "./prototypesside.js";
 import { keepSight } from "./sight.js";
 
@@ -22,6 +23,7 @@ export function mount(element, host) {
   keepSight(host).keep({ crowd: 0, prototypesOf: "images", prototypesBy: "most", prototype: -1 });
   const body = card(element, {
     ...host.about,
+    data: () => ({ prototypes: columnsOf(standing().flatMap((one) => one.rows())) }),
     controls: [bound(host, "Prototypes", { most: "most used", rare: "rarest", twins: "duplicates" }, "prototypesBy"),
       bound(host, "Of", { images: "images", patches: "patches" }, "prototypesOf"),
       howMany(host)],

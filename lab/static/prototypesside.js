@@ -128,5 +128,16 @@ export function side(host, key, { ask, point, changed }) {
       : h("div", { class: "shot", title: label, ...lit }, canvas, small);
   }
 
-  return { element, title, load, leave, fill, anew: status.anew, shown: () => shown, waits: () => waits };
+  /** A row a prototype that leads for something, the most used first. */
+  function rows() {
+    if (!shown || (host.get("prototypesOf") === "patches" && !shown.patch_top)) return [];
+    const of = host.get("prototypesOf"), many = of === "patches" ? shown.patch_top.data.length : shown.top.shape[0];
+    return [...led()].sort((a, b) => b[1].length - a[1].length || a[0] - b[0]).map(([prototype, ones]) => {
+      const [label, count] = counted(ones.map(({ image }) => shown.labels[image])).find(([one]) => one >= 0) ?? [];
+      return { network: nameOf(host, host.get(key), shown.said.step ?? undefined), prototype, [`${of} it leads for`]: ones.length, "share of them": ones.length / many, "largest share of an answer": ones[0].share,
+        "most frequent label": label === undefined ? "" : shown.classes[label] ?? `class ${label}`, "its share": label === undefined ? "" : count / ones.length };
+    });
+  }
+
+  return { element, title, load, leave, fill, rows, anew: status.anew, shown: () => shown, waits: () => waits };
 }

@@ -9,7 +9,7 @@ export const EVEN = 2; // below this many equal shares a map is about as dark al
 export const shareScale = () => h("span", { class: "scale" }, "0", h("i", { class: "marked", style: `background:${RAMP_CSS.magma};--mark:${100 / SCALE}%` }), `${SCALE}× an equal share (mark: 1×)`);
 
 /** The most that one patch weighs, in equal shares of what all patches weigh together. */
-const strongest = (map) => (Math.max(...map) * map.length) / (map.reduce((a, b) => a + b, 0) || 1);
+export const strongest = (map) => (Math.max(...map) * map.length) / (map.reduce((a, b) => a + b, 0) || 1);
 
 /** Why maps are dark; "" where none is.  `names` says what they are. */
 export function whyDark(maps, names) {

@@ -32,7 +32,7 @@ function copied(element, line) {
     inputs[i].toggleAttribute("checked", input.checked);
     inputs[i].setAttribute("value", input.value);
   });
-  copy.querySelectorAll(".save, .sr-only, script").forEach((part) => part.remove());
+  copy.querySelectorAll(".save, .sr-only, .as-table:not([open]), script").forEach((part) => part.remove());
   copy.append(Object.assign(document.createElement("p"), { className: "hint", textContent: line }));
   return copy;
 }

@@ -7,6 +7,7 @@
 //   ask(path, body) → JSON or { tensors, said }, null where there is nothing new; url(path); plotly(); read() and write(Map, passing) of the address;
 //   link() to what is shown; where it is known elsewhere when there is something new, wake(tick), and pace, milliseconds between questions.
 
+import { asTable } from "./astable.js";
 import { closer } from "./closer.js";
 import { remembering, tools } from "./tools.js";
 
@@ -129,8 +130,8 @@ export function createHost(transport, given = {}) {
   /** What the address is to say: null for what is as it is without saying. */
   function address() {
     return new Map(Object.entries(kept).map(([key, fallback]) => {
-      const passing = (key === "step" && state.follow) || (key === "patch" && !state.pinned); // pointed at for now
-      const value = passing ? null : state[key] ?? called[key] ?? null;
+      const unsaid = (key === "step" && state.follow) || (key === "patch" && !state.pinned); // pointed at for now
+      const value = unsaid ? null : state[key] ?? called[key] ?? null;
       return [key, value === fallback ? null : value];
     }));
   }
@@ -312,6 +313,6 @@ export function scoped(host, about, root = document) {
     },
     close: () => ends.splice(0).forEach((end) => end()),
   });
-  view.about = { ...about, tools: (card) => tools(view, card) };
+  view.about = { ...about, tools: (card) => tools(view, card), table: (card) => asTable(view, card) };
   return view;
 }

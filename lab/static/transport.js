@@ -13,6 +13,8 @@ import { h, icon, number, refill } from "./dom.js";
 
 const BEAT = 650; // milliseconds a stop is shown while playing
 
+const TYPED = "input:not([type=range], [type=radio], [type=checkbox]), textarea, [contenteditable]"; // where a key is a letter
+
 export function mount(element, host) {
   element.classList.add("transport");
   element.setAttribute("aria-label", "Training clock");
@@ -78,7 +80,8 @@ export function mount(element, host) {
   }
 
   function keys(event) {
-    if (elsewhere() || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.("input, textarea, select, [contenteditable], canvas, [role=grid]")) return;
+    const own = event.key === "[" || event.key === "]" ? "" : ", select, canvas, [role=grid], [type=range], [type=radio], [type=checkbox]"; // what has arrows of its own
+    if (elsewhere() || event.ctrlKey || event.metaKey || event.altKey || event.target.closest?.(`${TYPED}${own}`)) return;
     const actions = { "[": () => go(index() - 1), "]": () => go(index() + 1), Home: () => go(0), End: () => host.set({ follow: true }), ArrowLeft: () => go(index() - 1), ArrowRight: () => go(index() + 1) };
     if (event.key === " " && !event.target.closest?.("button, summary, a")) actions[" "] = toggle;
     const action = actions[event.key];

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from lab.analysis import attention, similarity
+from lab.run import Run
 from lab.views import PAGES
 from tests.apps import conftest
 from tests.apps.growing import Growing
@@ -363,6 +364,45 @@ def test_scrubbing_moves_every_picture_and_is_kept_in_the_address(watched: Watch
     page.locator(".transport .follow").click()
     watched.wait(f"document.querySelector('.transport .at').textContent === {json.dumps(newest)}")
     watched.wait("!location.search.includes('step=')")
+
+
+def test_every_figure_has_its_numbers_as_a_table(watched: Watched) -> None:
+    """For a screen reader: each view that draws has a line below that opens, or a table that stands in it."""
+    watched.forgiven = "404"  # of a step that has no checkpoint
+    watched.open()
+    without = watched.page.evaluate(
+        """async (pages) => {
+            const { host } = await import('/static/lab/page.js');
+            const without = [];
+            for (const page of pages) {
+                host.set({ page });
+                for (const view of document.querySelectorAll(`.lab-page-${page} .lab-view`)) {
+                    while (!view.dataset.mounted) await new Promise((done) => setTimeout(done, 20));
+                    const table = view.querySelector('.as-table:not([hidden]) summary, table, .stages');
+                    if (!table) without.push(view.dataset.view);
+                }
+            }
+            host.set({ page: pages[0] });
+            return without; }""",
+        [one.name for one in PAGES],
+    )
+    assert sorted(without) == ["diagnosis", "fork"], "these are words and fields"
+    page, run = watched.page, Run(watched.lab.growing.path)
+    page.locator("[data-view=attention] .head-tile").first.wait_for()
+    page.locator("[data-view=attention] summary", has_text="as a table").click()
+    cells = page.locator("[data-view=attention] .as-table table").first.locator("tbody tr").first.locator("th, td")
+    cells.first.wait_for()
+    weights = run.probe(run.probes[-1]).attention[0, 0].astype(float)
+    assert cells.first.inner_text() == "head 1"
+    assert float(cells.nth(3).inner_text()) == pytest.approx(weights.max() * weights.size / weights.sum(), rel=2e-3)
+    page.locator("[data-view=loss] summary", has_text="as a table").click()
+    table = page.locator("[data-view=loss] .as-table table").first
+    table.wait_for()
+    assert table.locator("thead th").all_inner_texts() == ["curve", "training step", "nats"]
+    logged = json.loads((watched.lab.growing.path / "metrics.jsonl").read_text().splitlines()[0])
+    first = table.locator("tbody tr").first.locator("th, td").all_inner_texts()
+    assert float(first[1]) == logged["step"]
+    assert float(first[2]) in [pytest.approx(value, rel=1e-3) for value in logged.values() if isinstance(value, float)]
 
 
 COUNTED = """

@@ -251,6 +251,19 @@ def test_points_are_drawn_where_the_layout_puts_them_and_move_with_the_clock(wat
             return [...found.tensors.xy.data]; }})"""
     )
     assert np.reshape(drawn, (96, 2)) == pytest.approx(expected, abs=1e-3)
+    page.locator("canvas.scatter").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    watched.wait("location.search.includes('spot=')")
+    said = dict(part.split("=") for part in page.url.partition("?")[2].split("&"))
+    assert divmod(int(said["spot"]), 16) == (int(said.get("image", 0)), int(said["patch"])), (
+        "it is chosen in every view"
+    )
+    page.keyboard.press("Escape")
+    watched.wait("!location.search.includes('patch=')")
+    dark = page.evaluate("document.querySelector('canvas.scatter').toDataURL()")
+    page.evaluate("import('/static/lab/page.js').then(({ host }) => host.set({ image: 1, patch: 5 }))")
+    watched.wait(f"document.querySelector('canvas.scatter').toDataURL() !== {json.dumps(dark)}")
     page.keyboard.press("[")
     watched.wait("document.querySelector('.transport .at').textContent.includes('step 50')")
     watched.wait("document.querySelector('[data-view=embedding]').innerText.includes('turned to match step 100')")
