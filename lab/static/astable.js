@@ -29,8 +29,10 @@ export function asTable(host, { element, data }) {
 function chosen([name, columns]) {
   const { x_is: across, y_is: up, ...rest } = columns, count = Math.max(0, ...Object.values(rest).map((column) => column.length));
   const heads = Object.keys(rest).map((key) => (across && key === "x" ? across[0] || "x" : across && key === "y" ? up[0] || "value" : key.replaceAll("_", " ")));
+  const alone = !across && rest.network?.every((name) => name === rest.network[0]) ? rest.network[0] : null; // said above, not in every row
+  if (alone) { heads.splice(Object.keys(rest).indexOf("network"), 1); delete rest.network; }
   const some = across ? spread(rest.curve) : Array.from({ length: Math.min(count, ROWS) }, (_, i) => i);
-  return { name: name.replaceAll("_", " "), count, heads, rows: some.map((i) => Object.values(rest).map((column) => said(column[i]))) };
+  return { name: [name.replaceAll("_", " "), alone].filter(Boolean).join(", "), count, heads, rows: some.map((i) => Object.values(rest).map((column) => said(column[i]))) };
 }
 
 /** Of each curve some points: the first, the last, and as many between. */

@@ -45,6 +45,7 @@ export function mount(element, host) {
     return Array.from({ length: n }, (_, p) => ({ patch: p + 1, row: 1 + Math.floor(p / width), column: 1 + (p % width),
       ...Object.fromEntries([0, 1, 2].map((c) => [`component ${c + 1} (s.d.)`, shown.scores.data[3 * (image * n + p) + c]])), ...(like ? { [`cosine to patch ${patch + 1}`]: like[p] } : {}) }));
   }
+
   const paintSmall = afterwards(() => small.querySelectorAll("canvas").forEach((canvas) => canvas.paint()));
 
   async function load() {
