@@ -39,7 +39,8 @@ from dino_core.errors import ConfigError
 def tiny() -> TrainConfig:
     """A laptop's recipe: five minutes on 2 CPU cores on the built-in shapes.
 
-    What it reaches: README, "What a learner sees in five minutes".
+    DINO as in Caron et al. 2021, with KoLeo against few images.  k-NN of three seeds 66 to 71 % (raw pixels 64), other measures:
+    README, "What a learner sees in five minutes"; `dino-lab evaluate RUN` adds the linear probe (96 % for `gallery`).
 
     dino-lab train tiny"""
     return TrainConfig(
@@ -149,7 +150,7 @@ def tiny_convnext() -> TrainConfig:
 def vits16_dino() -> TrainConfig:
     """ViT-S/16 as in the released code's first example: 100 epochs, batch 512, 8 GPUs.  k-NN 69.3 %, linear 74.0 % (README).
 
-    1.75 days on 8 V100s.  The published weights (k-NN 74.5, linear 77.0) trained longer.
+    Caron et al. 2021 (arXiv 2104.14294); 1.75 days on 8 V100s.  The published weights (k-NN 74.5, linear 77.0) trained longer.
 
     torchrun --nproc-per-node=8 -m dino_core.train vits16_dino --data.source IMAGENET/train"""
     return TrainConfig(
@@ -187,7 +188,7 @@ def _longer(base: TrainConfig, recipe: str, epochs: float) -> TrainConfig:
 def vits16_dino_boost() -> TrainConfig:
     """ViT-S/16, 300 epochs, batch 1024, trainable gains, temperature to 0.07 (README).  k-NN 73.3 %, linear 76.0 %.
 
-    2.6 days on 16 V100s.
+    Caron et al. 2021; 2.6 days on 16 V100s.
 
     torchrun --nnodes=2 --nproc-per-node=8 -m dino_core.train vits16_dino_boost --data.source IMAGENET/train"""
     base = _longer(vits16_dino(), "vits16_dino_boost", 300.0)
@@ -197,7 +198,8 @@ def vits16_dino_boost() -> TrainConfig:
 def vits8_dino() -> TrainConfig:
     """ViT-S/8, 300 epochs, batch 1024.  Published weights: k-NN 78.3 %, linear 79.7 % (trained longer).
 
-    Patches of 8 are 4 times as many as patches of 16; expect about 4 times the 2.6 days that 300 epochs of S/16 took on 16 V100s.
+    Caron et al. 2021.  Patches of 8 are 4 times as many as patches of 16; expect about 4 times the 2.6 days that 300 epochs of
+    S/16 took on 16 V100s.
 
     torchrun --nnodes=2 --nproc-per-node=8 -m dino_core.train vits8_dino --data.source IMAGENET/train"""
     base = _longer(vits16_dino(), "vits8_dino", 300.0)
@@ -207,7 +209,8 @@ def vits8_dino() -> TrainConfig:
 def vitb16_dino() -> TrainConfig:
     """ViT-B/16, 400 epochs, batch 1024, prototypes of unit length.  Published weights: k-NN 76.1 %, linear 78.2 %.
 
-    Hours: not published for this model; 4 times the parameters of S/16.  fp16 was unstable upstream: use bf16 or fp32.
+    Caron et al. 2021.  Hours were not published; 21 on 32 A100s, at 35 % of their peak in bf16
+    (`dino-lab plan vitb16_dino --gpus 32 --device a100`).  fp16 was unstable upstream: use bf16 or fp32.
 
     torchrun --nnodes=4 --nproc-per-node=8 -m dino_core.train vitb16_dino --data.source IMAGENET/train"""
     base = _longer(vits16_dino(), "vitb16_dino", 400.0)
@@ -217,7 +220,8 @@ def vitb16_dino() -> TrainConfig:
 def vitb8_dino() -> TrainConfig:
     """ViT-B/8, 300 epochs, batch 1024.  Published weights: k-NN 77.4 %, linear 80.1 %.
 
-    Hours: not published.
+    Caron et al. 2021.  Hours were not published; 33 on 64 A100s, at 35 % of their peak in bf16
+    (`dino-lab plan vitb8_dino --gpus 64 --device a100`).
 
     torchrun --nnodes=8 --nproc-per-node=8 -m dino_core.train vitb8_dino --data.source IMAGENET/train"""
     base = _longer(vits16_dino(), "vitb8_dino", 300.0)
@@ -227,7 +231,8 @@ def vitb8_dino() -> TrainConfig:
 def resnet50_dino() -> TrainConfig:
     """ResNet-50 with SGD, 100 epochs, batch 512 (released code's example).  Published weights: k-NN 67.5 %, linear 75.3 % (longer).
 
-    Hours: not published for this example.
+    Caron et al. 2021.  Hours were not published; 4 on 8 A100s, at 35 % of their peak in bf16, which convolutions hardly reach
+    (`dino-lab plan resnet50_dino --gpus 8 --device a100`).
 
     torchrun --nproc-per-node=8 -m dino_core.train resnet50_dino --data.source IMAGENET/train"""
     base = vits16_dino()

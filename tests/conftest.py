@@ -10,6 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+from tests.chromium import REMEDY, SKIPPED
 from tests.small import small_config
 
 
@@ -21,6 +22,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         marks = [weight.get(mark.name, 0) for mark in item.iter_markers()]
         heaviest[item.path] = max(heaviest.get(item.path, 0), *marks, 0)
     items.sort(key=lambda item: -heaviest[item.path])
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What a machine without a browser did not test is said where everybody looks: at the end."""
+    pages = [report for report in terminalreporter.stats.get("skipped", []) if SKIPPED in str(report.longrepr)]
+    if pages:
+        terminalreporter.section("pages were not tested", yellow=True)
+        terminalreporter.write_line(
+            f"{len(pages)} tests drive the pages in a browser and were skipped: {SKIPPED}. {REMEDY}"
+        )
 
 
 @pytest.fixture(scope="session")

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
 from dino_core import checkpoint
 from dino_core.rundir.read import checkpoints, read_table, status
+from tests.chromium import ARGUMENTS, CHROMIUM, SKIPPED, may_skip
 
-CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
-FLAGS = (
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 SMALL = (
     "--data.shapes.images", "64", "--data.shapes.size", "32", "--crops.global-size", "32", "--crops.local-size", "16",
     "--crops.local-crops", "2", "--backbone.dim", "32", "--backbone.depth", "2", "--backbone.heads", "2", "--batch-size", "8",
@@ -31,10 +25,7 @@ SMALL = (
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.slow,
-    pytest.mark.skipif(
-        not Path(CHROMIUM).exists() and not os.environ.get("CI"),
-        reason="no chromium here; CI installs it and may not skip",
-    ),
+    pytest.mark.skipif(may_skip(), reason=SKIPPED),
 ]
 
 
@@ -70,7 +61,7 @@ def page(lab_and_training):
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         page.set_default_timeout(90_000)
         page.asked, page.mistakes = [], []

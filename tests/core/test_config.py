@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -107,6 +108,19 @@ def test_a_papers_recipe_leaves_only_length_and_cadence_to_the_data(name):
     assert config.schedules == recipe(name).schedules
     assert config.steps == round(config.epochs * (1_281_167 // config.batch_size))
     assert not any("prototypes" in sentence or "momentum" in sentence or "temperature" in sentence for sentence in said)
+
+
+@pytest.mark.parametrize("name", ["tiny", *PAPER])
+def test_a_recipe_says_its_paper_what_to_expect_the_hours_and_the_command(name):
+    about = RECIPES[name].__doc__ or ""
+    for said in (
+        r"Caron et al\. 2021",
+        r"k-NN [\w ]*\d",
+        "linear",
+        r"days on|\d+ on \d+ A100s|minutes on",
+        rf"(train|dino_core\.train) {name}\b",
+    ):
+        assert re.search(said, about), said
 
 
 def test_a_small_set_gets_fewer_prototypes_and_a_faster_teacher_and_says_so():
