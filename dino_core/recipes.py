@@ -198,8 +198,8 @@ def vits16_dino_boost() -> TrainConfig:
 def vits8_dino() -> TrainConfig:
     """ViT-S/8, 300 epochs, batch 1024.  Published weights: k-NN 78.3 %, linear 79.7 % (trained longer).
 
-    Caron et al. 2021.  Patches of 8 are 4 times as many as patches of 16; expect about 4 times the 2.6 days that 300 epochs of
-    S/16 took on 16 V100s.
+    Caron et al. 2021.  Patches of 8 are 4 times as many as patches of 16; expect about 4 times the 2.6 days on 16 V100s that 300
+    epochs of S/16 took.
 
     torchrun --nnodes=2 --nproc-per-node=8 -m dino_core.train vits8_dino --data.source IMAGENET/train"""
     base = _longer(vits16_dino(), "vits8_dino", 300.0)
