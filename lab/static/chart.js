@@ -60,7 +60,7 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
     });
   }
 
-  host.keep({ xaxis: "step", picked: null });
+  host.keep({ xaxis: "step", picked: null, xrange: null });
   host.on(["data", "theme", "overlay", "beside", "picked", "run", "xrange", "xaxis", "notes"], mark);
   host.on("stop", () => made.forEach((one) => one.placeClock()));
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; if (visible) mark(); dirty ||= visible; draw(); }, { rootMargin: "250px" }).observe(frame);
@@ -68,9 +68,15 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
   return { redraw: mark };
 }
 
+/** What of the axis is seen, as numbers: the address has "from~to"; null for all of it. */
+function zoomed(host) {
+  const [from, to] = (host.get("xrange") ?? "").split("~").map(Number);
+  return from < to ? [from, to] : null;
+}
+
 /** A run with the curves that a zoom shows, and a tenth more on both sides: means at the edges are of points as dense as those between. */
 function seen(host, track) {
-  const range = host.get("xrange");
+  const range = zoomed(host);
   if (!range) return track;
   const [from, to] = range, more = (to - from) / 10, at = clockOf(host.get("xaxis"), track);
   return { ...track, curves: host.closer(track, ...stepsOf(at, [from - more, to + more], track.head.step)) };
@@ -114,7 +120,7 @@ function onePanel(host, { height = 110 }) {
     plot.dataset.ready = "yes";
     plot.on("plotly_relayout", (changes) => {
       if ("yaxis.range[0]" in changes) tall = { of: drawn(), range: [changes["yaxis.range[0]"], changes["yaxis.range[1]"]] };
-      if ("xaxis.range[0]" in changes) host.set({ xrange: [changes["xaxis.range[0]"], changes["xaxis.range[1]"]] });
+      if ("xaxis.range[0]" in changes) host.set({ xrange: [0, 1].map((end) => Number(Number(changes[`xaxis.range[${end}]`]).toPrecision(7))).join("~") });
       else if (tall?.of === drawn()) draw(now.panel, now.around); // labels of lines find their side of it
     });
     plot.on("plotly_doubleclick", () => { zoom += 1; host.set({ xrange: null }); draw(now.panel, now.around); });
@@ -176,9 +182,9 @@ function onePanel(host, { height = 110 }) {
   return { element, draw, placeClock, remove: () => { window.Plotly?.purge(plot); element.remove(); } };
 }
 
-function figure(host, panel, { runs, twins, first, lowest }, [width, tall], revision, zoomed) {
+function figure(host, panel, { runs, twins, first, lowest }, [width, tall], revision, stretched) {
   const [ink, muted, grid, paper] = ["ink", "muted", "grid", "card"].map(css), behind = tint(paper, 0.72);
-  const range = host.get("xrange"), kind = AXES[host.get("xaxis")] ? host.get("xaxis") : "step";
+  const range = zoomed(host), kind = AXES[host.get("xaxis")] ? host.get("xaxis") : "step";
   const { track } = runs[0], clocks = runs.map((one) => clockOf(kind, one.track)), at = clocks[0], many = runs.length > 2;
   const height = Math.max(tall, 60), larger = "card" in document.body.dataset && width > 700 ? PROJECTED : 1;
   const layout = {
@@ -189,7 +195,7 @@ function figure(host, panel, { runs, twins, first, lowest }, [width, tall], revi
     xaxis: { title: lowest ? { text: AXES[kind].title, standoff: 5, font: { size: larger * 12 } } : undefined, showgrid: false, zeroline: false, linecolor: grid, tickcolor: grid, ticks: "outside", ticklen: 3,
       nticks: width < 460 ? 5 : 8, hoverformat: AXES[kind].hover, tickformat: AXES[kind].ticks, unifiedhovertitle: { text: AXES[kind].said },
       showticklabels: lowest, ...UNMEASURED, range: range ? [...range] : [earliest(runs, at), furthest(runs, clocks)] },
-    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: zoomed ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power", ...UNMEASURED },
+    yaxis: { gridcolor: grid, zeroline: false, nticks: height < 130 ? 3 : 6, range: stretched ?? widest(twins), rangemode: panel.zero ? "tozero" : "normal", tickformat: panel.format ?? "~g", exponentformat: "power", ...UNMEASURED },
   };
   for (const line of panel.lines ?? []) {
     if (!Number.isFinite(line.y)) continue;

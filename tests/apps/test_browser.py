@@ -304,7 +304,7 @@ ELSEWHERE = {
     "seed": 4, "uncentred": 1, "unsharpened": 1, "source": "student", "against": "first", "size": 32,
     "off": "unitLength", "picked": "Cross-entropy~kl", "patch": 3, "drawn": "light", "outlined": 0, "object": 1, "tile": 1,
     "partsof": "image", "front": 1, "ownscale": 1, "brighter": 1, "enclosed": "0-1.3", "thumbnails": 1,
-    "metrics": "update/backbone", "spectrum_network": "student",
+    "metrics": "update/backbone", "xrange": "0~0.01", "spectrum_network": "student",
 }  # fmt: skip
 """Another value than the first for everything that a link keeps."""
 STARTS_WORK = {"crowd", "layout", "images"}
@@ -565,6 +565,9 @@ def test_where_one_zooms_in_a_curve_is_as_it_was_logged(watched: Watched) -> Non
     watched.wait(f"{LOOK_NOW}, {inside}.at(-1) === 6040")
     watched.wait(f"{inside}.length === 6041 - Math.ceil({before[0]})")
     assert page.evaluate(ranges) == pytest.approx(before), "the zoom stays"
+    page.reload()
+    watched.curve_ready("loss")
+    assert page.evaluate(ranges)[:2] == pytest.approx(before[:2]), "along its axis in a link too"
 
 
 def test_another_run_can_be_picked_and_one_laid_over(watched: Watched) -> None:
@@ -619,7 +622,7 @@ def test_many_updates_leave_no_trace_in_memory(watched: Watched) -> None:
         const { host } = await import('/static/lab/page.js');
         const stops = host.stops();
         for (let i = 0; i < times; i++) {
-            host.set({ step: stops[i % stops.length], follow: false, xrange: [0, 200 + i] });
+            host.set({ step: stops[i % stops.length], follow: false, xrange: `0~${200 + i}` });
             await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
         }
         host.set({ xrange: null, follow: true });
