@@ -129,7 +129,7 @@ def opened(
         writer = RunWriter(out, about, to_json(config))
         begin_probes(writer, evaluator, config)
         writer.event("started", step, parent=about["parent"])
-        announce(config, out, said, new=True)
+        announce(config, out, said, about, new=True)
     return looping(config, out, engine, recorder, source, evaluator, writer, step=step)
 
 
@@ -178,7 +178,7 @@ def reopened(run: Path, *, prepare: Callable[[Engine], None] | None = None) -> L
         if not (run / PROBE_IMAGES).exists():
             begin_probes(writer, evaluator, config)
         writer.event("resumed", step)
-        announce(config, run, said, new=False)
+        announce(config, run, said, about, new=False)
     return looping(config, run, engine, recorder, source, evaluator, writer, step=step, seconds=seconds)
 
 
@@ -442,7 +442,8 @@ def write_down(loop: Loop, error: BaseException) -> None:
     status, why = "failed", f"{type(error).__name__}: {error}"
     if isinstance(error, KeyboardInterrupt):
         status, why = "stopped", f"Ctrl-C, without saving: {left_behind(loop)}"
-        say(f"stopped at step {loop.step} ({why}). Go on with: {going_on(loop.path)}")
+        together = loop.path.parent if loop.distilled else loop.path
+        say(f"stopped at step {loop.step} ({why}). Go on with: {going_on(together)}")
     loop.writer.event(status, loop.step, why=why)
     loop.writer.update(status=status)
     loop.writer.close()
@@ -525,11 +526,12 @@ def agreed_name(config: TrainConfig) -> str:
     return names[0]
 
 
-def announce(config: TrainConfig, out: Path, said: list[str], *, new: bool) -> None:
+def announce(config: TrainConfig, out: Path, said: list[str], about: dict[str, Any], *, new: bool) -> None:
     say(f"{'training' if new else 'resuming'} {config.recipe or 'a run'} in {out}")
     for sentence in said:
         say(f"  {sentence}")
-    say(f"  Ctrl-C stops and saves; resume with: {going_on(out)}")
+    together = out.parent if "distilled_from" in about else out  # students go on with each other
+    say(f"  Ctrl-C stops and saves; resume with: {going_on(together)}")
 
 
 def going_on(out: Path) -> str:

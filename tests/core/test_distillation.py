@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -256,7 +257,7 @@ def test_one_student_goes_on_by_its_own_folder(pair, tmp_path):
     assert json.loads((cut / "deeper/run.json").read_text())["status"] == "running"
 
 
-def test_ctrl_c_saves_all_students(teacher, pair, tmp_path, monkeypatch):
+def test_ctrl_c_saves_all_students(teacher, pair, tmp_path, monkeypatch, capsys):
     out, step = tmp_path / "stopped", Engine.train_step
 
     def interrupted(self, batch, now, clock, **options):
@@ -269,6 +270,8 @@ def test_ctrl_c_saves_all_students(teacher, pair, tmp_path, monkeypatch):
         ended = start(teacher, {"small": student_config(), "deeper": deeper()}, out)
     assert ended == {"small": "stopped", "deeper": "stopped"}
     assert checkpoint.newest_state(out / "small") == checkpoint.newest_state(out / "deeper") == 3
+    said = re.findall(r"with: (dino-lab resume \S+)", "".join(capsys.readouterr()))
+    assert said == 4 * [f"dino-lab resume {out}"]  # each when it begins and when it ends: they go on together
     assert resume(out) == {"small": "finished", "deeper": "finished"}
     for name in ("small", "deeper"):
         assert_same_weights(out / name, pair / name)
