@@ -396,6 +396,13 @@ class Schedules:
     """Multiplies `gram.weight`."""
 
 
+def at_least_one(part: str, **counts: int) -> None:
+    """Raises `ConfigError` for a count below 1."""
+    for name, count in counts.items():
+        if count < 1:
+            raise ConfigError(f"{part}.{name} is {count}; expected at least 1.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What is measured while training, on labelled images where there are any."""
@@ -408,6 +415,9 @@ class Evaluation:
     neighbours: int = 20
     size: int | None = None
     """Side of the square images that are measured on; by default that of a global crop."""
+
+    def __post_init__(self) -> None:
+        at_least_one("evaluation", test_images=self.test_images, neighbours=self.neighbours)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -428,6 +438,10 @@ class Output:
     """How many checkpoints keep what resuming needs; the teacher of every one is kept."""
     mirrors: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Other places to write the metrics to."""
+
+    def __post_init__(self) -> None:
+        every = {"log_every": self.log_every, "heavy_every": self.heavy_every}
+        at_least_one("output", **every, probe_images=self.probe_images)
 
 
 @dataclass(frozen=True, kw_only=True)

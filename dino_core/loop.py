@@ -331,8 +331,12 @@ class Loop:
             cause = "a gradient was not finite" if bool(result.loss_finite) else "the loss was not finite"
         self.event("skipped_step", cause=cause, steps=count)
         if int(self.skipped["in a row"]) >= PATIENCE:
-            rate = "lower --optim.lr, or use --machine.precision fp32"
-            self.failure = f"{cause} in {PATIENCE} steps in a row; the weights are those of the last good step. {rate}."
+            advice = "lower --optim.lr"
+            if self.engine.config.machine.precision != "fp32":
+                advice += ", or use --machine.precision fp32"
+            self.failure = (
+                f"{cause} in {PATIENCE} steps in a row; the weights are those of the last good step: {advice}."
+            )
 
     def event(self, kind: str, **fields: Any) -> None:
         if self.writer is not None:

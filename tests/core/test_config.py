@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from dino_core.config import Backbone, Crops, Evaluation, TrainConfig, from_json, to_json
+from dino_core.config import Backbone, Crops, Evaluation, Output, TrainConfig, from_json, to_json
 from dino_core.errors import ConfigError, DataError
 from dino_core.fit import fit, is_checkpoint, is_evaluation
 from dino_core.recipes import RECIPES, recipe
@@ -132,6 +132,21 @@ def test_a_small_set_gets_fewer_prototypes_and_a_faster_teacher_and_says_so():
     assert large.schedules.teacher_temperature == (0.04, 0.07)
     for word in ("prototypes", "momentum", "temperature", "warms up", "checkpoint", "evaluation", "shorter side"):
         assert any(word in sentence for sentence in said), word
+
+
+@pytest.mark.parametrize(
+    ("part", "field"),
+    [
+        (Evaluation, "test_images"),
+        (Evaluation, "neighbours"),
+        (Output, "log_every"),
+        (Output, "heavy_every"),
+        (Output, "probe_images"),
+    ],
+)
+def test_none_of_what_a_run_needs_is_one_sentence(part, field):
+    with pytest.raises(ConfigError, match=rf"{part.__name__.lower()}\.{field} is 0; expected at least 1\."):
+        part(**{field: 0})
 
 
 def test_fewer_images_than_a_batch_is_one_clear_sentence():
