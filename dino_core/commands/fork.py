@@ -15,8 +15,8 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="dino-lab fork",
         description="A new run that starts from a checkpoint of another, with something changed; it remembers its parent.",
-        epilog="Any option of `dino-lab train` can be changed, for example --objective.centering none; of a run of several "
-        "phases, those of the phase the fork begins in.",
+        epilog="--out DIR is its folder, a new one below runs by default. Any option of `dino-lab train` can be changed, for "
+        "example --objective.centering none; of a run of several phases, those of the phase the fork begins in.",
         allow_abbrev=False,
     )
     parser.add_argument("run", type=Path, help="the run to start from")
