@@ -65,11 +65,32 @@ def listening(run: Stoppable) -> Iterator[None]:
         before = {number: signal.signal(number, listener.take) for number in (signal.SIGINT, signal.SIGTERM)}
     except ValueError:  # not the main thread: somebody else listens
         before = {}
+    while _early:
+        listener.take(_early.pop())
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_early: list[int] = []
+
+
+@contextmanager
+def opening() -> Iterator[None]:
+    """SIGTERM is kept for the run that begins to listen inside the block: once its folder is there, it ends as one that was
+    asked to, not as one that died."""
+    _early.clear()
+    try:
+        before = signal.signal(signal.SIGTERM, lambda number, _: _early.append(number))
+    except ValueError:  # not the main thread: somebody else listens
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

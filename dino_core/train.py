@@ -52,7 +52,7 @@ from dino_core.rundir.read import checkpoints, read_config, read_run, read_table
 from dino_core.rundir.schema import CHECKPOINTS, EVENTS, METRICS, PROBE_IMAGES, step_name  # noqa: E402
 from dino_core.rundir.write import RunWriter  # noqa: E402
 from dino_core.seeds import seed_of  # noqa: E402
-from dino_core.stopping import uninterrupted  # noqa: E402
+from dino_core.stopping import opening, uninterrupted  # noqa: E402
 from dino_core.telemetry.diagnosis import Diagnosis  # noqa: E402
 from dino_core.telemetry.mirrors import open_mirrors  # noqa: E402
 from dino_core.telemetry.monitors import catalogue  # noqa: E402
@@ -89,8 +89,8 @@ def start(config: TrainConfig, out: Path | None = None, *, parent: Parent | None
     source = open_source(config.data, split="train", masks=False)
     config, derived = fit(replace(config, machine=machine), len(source))
     out = Path(out) if out is not None else Path("runs") / agreed_name(config)
-    loop = opened(config, out, source, [*said, *derived], {"derived": derived}, parent=parent)
-    return out, carried_out(loop)
+    with opening():
+        return out, carried_out(opened(config, out, source, [*said, *derived], {"derived": derived}, parent=parent))
 
 
 def opened(
@@ -135,7 +135,8 @@ def opened(
 
 def resume(run: Path) -> str:
     """Go on from the last whole checkpoint, as if never stopped; how it ended."""
-    return carried_out(reopened(run))
+    with opening():
+        return carried_out(reopened(run))
 
 
 def reopened(run: Path, *, prepare: Callable[[Engine], None] | None = None) -> Loop:

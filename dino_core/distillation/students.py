@@ -29,6 +29,7 @@ from dino_core.loop import Loop
 from dino_core.machine import choose
 from dino_core.model import build_backbone
 from dino_core.rundir.read import read_config, read_run
+from dino_core.stopping import opening
 from dino_core.train import opened, reopened
 
 DISTILLATION = "distillation.json"
@@ -80,17 +81,18 @@ def start(
         out.mkdir(parents=True, exist_ok=True)
         about = {"format": FORMAT, "teacher": str(known.folder), "students": shares}
         (out / DISTILLATION).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-    loops = []
-    for student in mine(ready, list(shares.values())):
-        beside = [other for other in students if other != student.name]
-        about = {"derived": student.derived, "distilled_from": {"teacher": str(known.folder), "beside": beside}}
-        prepare = partial(_hand_on, known)
-        loop = opened(
-            student.config, out / student.name, source, [*student.said, *student.derived], about, prepare=prepare
-        )
-        loop.references = _measured(known, student, source, loop.engine.device)
-        loops.append(loop)
-    return _together(known, loops, sight, source, [student.config for student in ready], start=0)
+    with opening():
+        loops = []
+        for student in mine(ready, list(shares.values())):
+            beside = [other for other in students if other != student.name]
+            about = {"derived": student.derived, "distilled_from": {"teacher": str(known.folder), "beside": beside}}
+            prepare = partial(_hand_on, known)
+            loop = opened(
+                student.config, out / student.name, source, [*student.said, *student.derived], about, prepare=prepare
+            )
+            loop.references = _measured(known, student, source, loop.engine.device)
+            loops.append(loop)
+        return _together(known, loops, sight, source, [student.config for student in ready], start=0)
 
 
 def resume(out: str | Path, only: str | None = None) -> dict[str, str]:
@@ -112,8 +114,9 @@ def resume(out: str | Path, only: str | None = None) -> dict[str, str]:
         world = parallel.world_size()
     if world != (sum(counts) if world > 1 else 1):
         counts = list(shared_out(left, sight.batch_size, None).values())
-    loops = [reopened(out / student.name, prepare=partial(_hand_on, known)) for student in mine(ready, counts)]
-    return _together(known, loops, sight, source, [student.config for student in ready], start=None)
+    with opening():
+        loops = [reopened(out / student.name, prepare=partial(_hand_on, known)) for student in mine(ready, counts)]
+        return _together(known, loops, sight, source, [student.config for student in ready], start=None)
 
 
 def read_distillation(out: Path) -> dict[str, Any]:

@@ -243,6 +243,10 @@ COUNT_QUESTIONS = """
 """
 
 
+WITHOUT_A_TABLE = """(page) => [...document.querySelectorAll(`.lab-page-${page} .lab-view`)]
+    .filter((view) => !view.querySelector('.as-table:not([hidden]) summary, table, .stages')).map((view) => view.dataset.view)"""
+
+
 def test_a_new_checkpoint_takes_nothing_out_of_anybodys_hands_on_any_page(watched: Watched) -> None:
     watched.page.add_init_script(COUNT_QUESTIONS)
     watched.forgiven = "404"  # layers of a step without a checkpoint
@@ -268,6 +272,7 @@ def test_a_new_checkpoint_takes_nothing_out_of_anybodys_hands_on_any_page(watche
         watched.wait(answered)
         page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         assert page.evaluate(LEFT_ALONE) == [], one.name
+        assert set(page.evaluate(WITHOUT_A_TABLE, one.name)) <= {"diagnosis", "fork"}, "these are words and fields"
 
 
 def test_two_tabs_go_their_own_ways_and_a_lost_connection_is_found_again(watched: Watched, browser: Browser) -> None:
@@ -366,28 +371,8 @@ def test_scrubbing_moves_every_picture_and_is_kept_in_the_address(watched: Watch
     watched.wait("!location.search.includes('step=')")
 
 
-def test_every_figure_has_its_numbers_as_a_table(watched: Watched) -> None:
-    """For a screen reader: each view that draws has a line below that opens, or a table that stands in it."""
-    watched.forgiven = "404"  # of a step that has no checkpoint
-    watched.open()
-    without = watched.page.evaluate(
-        """async (pages) => {
-            const { host } = await import('/static/lab/page.js');
-            const without = [];
-            for (const page of pages) {
-                host.set({ page });
-                for (const view of document.querySelectorAll(`.lab-page-${page} .lab-view`)) {
-                    while (!view.dataset.mounted) await new Promise((done) => setTimeout(done, 20));
-                    const table = view.querySelector('.as-table:not([hidden]) summary, table, .stages');
-                    if (!table) without.push(view.dataset.view);
-                }
-            }
-            host.set({ page: pages[0] });
-            return without; }""",
-        [one.name for one in PAGES],
-    )
-    assert sorted(without) == ["diagnosis", "fork"], "these are words and fields"
-    page, run = watched.page, Run(watched.lab.growing.path)
+def test_the_numbers_of_a_figure_are_a_table_for_a_screen_reader(watched: Watched) -> None:
+    page, run = watched.open().page, Run(watched.lab.growing.path)
     page.locator("[data-view=attention] .head-tile").first.wait_for()
     page.locator("[data-view=attention] summary", has_text="as a table").click()
     cells = page.locator("[data-view=attention] .as-table table").first.locator("tbody tr").first.locator("th, td")

@@ -243,6 +243,20 @@ def test_ctrl_c_and_preemption_save_and_say_how_to_go_on(number, word, tmp_path)
     assert read_table(out / "events.jsonl")[0][-1]["why"] == word
 
 
+def test_a_run_that_is_ended_while_its_folder_is_made_ends_as_one_that_was_asked(monkeypatch, tmp_path):
+    def begins(writer: RunWriter, *_: Any) -> None:
+        assert status(writer.path) == "running"
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr("dino_core.train.begin_probes", begins)
+    out, how = start(small_config(steps=100), tmp_path / "run")
+    assert how == status(out) == "stopped"
+    assert read_table(out / "events.jsonl")[0][-1]["why"] == "SIGTERM"
+    assert checkpoint.newest_state(out) is not None
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
 @pytest.mark.parametrize("saved", [True, False])
 def test_only_a_third_ctrl_c_ends_a_run_that_is_saving(saved, tmp_path):
     out, said, saving, go_on = (tmp_path / name for name in ("run", "said", "saving", "go_on"))
