@@ -612,13 +612,13 @@ def test_many_updates_leave_no_trace_in_memory(watched: Watched) -> None:
         }
         host.set({ xrange: null, follow: true });
     }"""
-    page.evaluate(update, 40)
+    page.evaluate(update, 25)
     heap, nodes = measure()
-    page.evaluate(update, 120)
+    page.evaluate(update, 75)
     page.wait_for_timeout(1000)
     more_heap, more_nodes = measure()
-    assert more_heap - heap < 5, f"{heap:.1f} → {more_heap:.1f} MiB in 120 updates"
-    assert more_nodes - nodes < 160, f"{nodes} → {more_nodes} nodes in 120 updates"
+    assert more_heap - heap < 4, f"{heap:.1f} → {more_heap:.1f} MiB in 75 updates"
+    assert more_nodes - nodes < 100, f"{nodes} → {more_nodes} nodes in 75 updates"
 
 
 def test_the_browsers_mathematics_is_pythons(watched: Watched) -> None:

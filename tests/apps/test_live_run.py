@@ -13,7 +13,7 @@ import time
 import pytest
 
 from dino_core import checkpoint
-from dino_core.rundir.read import checkpoints, read_table, status
+from dino_core.rundir.read import checkpoints, probes, read_table, status
 from tests.chromium import ARGUMENTS, CHROMIUM, SKIPPED, may_skip
 
 SMALL = (
@@ -103,7 +103,7 @@ def test_a_new_checkpoint_appears_by_itself_and_takes_nothing_away(page, lab_and
     while shown_step(page) <= before and time.monotonic() < deadline:
         page.wait_for_timeout(100)
     assert shown_step(page) > before
-    assert shown_step(page) in checkpoints(run)
+    assert shown_step(page) in probes(run)
     assert page.evaluate("scrollY") == scrolled
 
 
