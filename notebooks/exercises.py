@@ -14,6 +14,7 @@ from importlib import import_module
 from textwrap import fill
 from typing import Any
 
+from notebooks.arguments import argument
 from notebooks.comparing import difference, printed, same, telling
 from notebooks.relations import explained
 
@@ -145,7 +146,9 @@ class Exercise:
         for symptom in self.symptoms:
             if _shows(symptom, result, case):
                 return symptom.sentence
-        how = explained(results, expected, cases, self.right, names, self.tolerance)
+        how = explained(results, expected, self.tolerance) or argument(
+            results, expected, cases, self.right, names, self.tolerance
+        )
         told = difference(result, expected[place])
         return f"{how} In numbers: {told}" if how else f"{told}{shown(names, case)}"
 

@@ -1,4 +1,4 @@
-"""How a wrong result is related to the right one, whatever the exercise is about: upside down, in percent, one argument unused.
+"""How a wrong result is related to the right one, whatever the exercise is about: upside down, in percent, transposed.
 
 Each is stated only where it holds for every set of numbers that was tried, and where that can't be chance."""
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from notebooks.arguments import Case, Right, argument
 from notebooks.comparing import is_numeric, numbers, printed, same, telling
 
 FORMS: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
@@ -34,14 +33,7 @@ FORMS: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
 """What makes the right numbers into the learner's."""
 
 
-def explained(
-    results: Sequence[Any],
-    expected: Sequence[Any],
-    cases: Sequence[Case],
-    right: Right,
-    names: Sequence[str],
-    near: float,
-) -> str | None:
+def explained(results: Sequence[Any], expected: Sequence[Any], near: float) -> str | None:
     """A sentence on how the results are related to what was expected, or None."""
     for found in (_kind, _form, _axes, _factor):
         try:
@@ -50,7 +42,7 @@ def explained(
             continue
         if sentence:
             return sentence
-    return argument(results, expected, cases, right, names, near)
+    return None
 
 
 def _kind(results: Sequence[Any], expected: Sequence[Any], near: float) -> str | None:
