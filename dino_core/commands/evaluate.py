@@ -56,10 +56,6 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
     run = run_of(Path(options.model))
     config = read_config(run) if run else None
-    if not options.source and config is None:
-        raise DataError(
-            "which images? Give --data.source, a folder of labelled images, `shapes`, or `torchvision:CIFAR10`."
-        )
     data = Data(source=options.source, validation=options.validation)
     if config is not None and not options.source:
         data = config.data
@@ -67,6 +63,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if run is not None and options.at is not None:
         where = str(run / CHECKPOINTS / step_name(options.at))
     backbone = load_backbone(where, which=options.which, heads=options.heads, device=options.device)
+    if not options.source and config is None:
+        raise DataError(
+            "which images? Give --data.source, a folder of labelled images, `shapes`, or `torchvision:CIFAR10`."
+        )
     size = options.size or (config.image_size if config else 224)
     train = read_images(open_source(data, split="train"), options.train_images, size)
     test = read_images(open_source(data, split="test"), options.test_images, size)
