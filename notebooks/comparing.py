@@ -53,7 +53,8 @@ def difference(result: Any, expected: Any) -> str:
         for place, (one, other) in enumerate(zip(result, expected), start=1):
             if not same(one, other, 1e-4):
                 return f"part {place} of what you return is wrong: {difference(one, other)}"
-    if not is_numeric(result) or not is_numeric(expected):
+    truth = any(isinstance(one, bool | np.bool_) for one in (result, expected))
+    if truth or not is_numeric(result) or not is_numeric(expected):
         return f"your function returns {printed(result)}; expected {printed(expected)}."
     a, b = numbers(result), numbers(expected)
     if a.shape != b.shape:

@@ -168,6 +168,8 @@ differs = Exercise(
                 lambda a, b, n: a - b > 2 * (deviation(a, n) ** 2 + deviation(b, n) ** 2) ** 0.5),
         Mistake("you compare with a fixed number; how far chance goes depends on n and on the accuracies.",
                 lambda a, b, n: abs(a - b) > 0.05),
+        Mistake("4 points are two deviations of *one* number on 400 images; a difference of two has more, and n is not always 400.",
+                lambda a, b, n: abs(a - b) > 0.04),
         Mistake("you took the first one's variance twice; each has its own, p(1 - p)/n with its own p.",
                 lambda a, b, n: abs(a - b) > 2 * (2 * deviation(a, n) ** 2) ** 0.5),
         Mistake("you added the deviations themselves. Independent errors add as squares.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib import import_module
 
 import numpy as np
@@ -106,6 +107,7 @@ cosines = Exercise(
 )
 both = Exercise("98.5", cases=lambda seed: [(0.3, 2), (0.7, 3)], right=lambda x, n: (x * n, [x, n]))
 named = Exercise("98.6", cases=lambda seed: [(1,), (-1,)], right=lambda x: "up" if x > 0 else "down")
+even = Exercise("98.11", cases=lambda seed: [(2,), (3,), (4,)], right=lambda x: x % 2 == 0)
 above = Exercise("98.7", cases=lambda seed: [(np.arange(6), 2), (np.arange(5), 3)], right=lambda x, least: x > least)
 
 
@@ -145,6 +147,22 @@ above = Exercise("98.7", cases=lambda seed: [(np.arange(6), 2), (np.arange(5), 3
 )
 def test_how_a_wrong_result_is_related_to_the_right_one_is_said(exercise, answer, sentence):
     assert sentence in complaint(exercise, answer)
+
+
+def test_what_is_tried_for_a_sentence_warns_of_nothing():
+    """Of the numbers that the check tries the learner knows nothing; here warnings are errors."""
+
+    def right(large, small):
+        if large < small:
+            warnings.warn("small is larger than large", stacklevel=1)
+        return large - small / 3
+
+    loud = Exercise("98.10", cases=lambda seed: [(5, 2), (7, 1)], right=right)
+    assert "as if `a` and `b` were exchanged" in complaint(loud, lambda a, b: b - a / 3)
+
+
+def test_true_and_false_are_words():
+    assert "returns True; expected False" in complaint(even, lambda x: True)
 
 
 def test_no_relation_is_made_up():
