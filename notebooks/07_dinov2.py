@@ -94,12 +94,12 @@ for column, count in enumerate(counts):
     single = np.zeros(64, dtype=bool)
     single[draw.sample(range(64), count)] = True
     for row, mask in enumerate((blocks, single)):
-        axes[row, column].imshow(mask.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
+        axes[row, column].imshow(mask.reshape(8, 8), cmap="gray_r", vmin=-0.2, vmax=1)
         axes[row, column].set_title(f"{('blocks', 'single')[row]} {count}", fontsize=7)
         axes[row, column].axis("off")
 look(
     drawn,
-    "which patches (black) are hidden at eight shares: in blocks, as DINOv2 does, and one by one.",
+    "which patches of a crop (grey) are hidden (black), at eight shares: in blocks, as DINOv2 does, and one by one.",
     "in which row a hidden patch has more visible neighbours to be guessed from.",
 )
 

@@ -149,7 +149,8 @@ look(
 # 13.9 at step 500, 21.7 at step 6000, `docs/study.md`). A network may give up cosine contrast and still know more about parts. So: two
 # measures of dense quality, two answers; the paper's decline was seen by segmentation and depth, in networks and runs far larger than ours.
 #
-# The matrices themselves, for one image; rows and columns are sorted, object first:
+# The matrices themselves, for one image (2, counted from 0 as Python does; the widget below it counts from 1, and calls it 3); rows and columns are
+# sorted, object first:
 
 # %%
 IMAGE = 2

@@ -108,7 +108,7 @@ print(f"by drawing 1000 times {100 * draws.mean(axis=1).std():.1f} points")
 reveal(
     "10.a",
     "2",
-    "So 80 % and 82 % on 400 images are the same result. Two standard deviations, 4 points, are a difference.",
+    "So 80 % and 82 % on 400 images are the same result: two standard deviations of one number are 4 points, of a difference nearly 6 (10.3).",
 )
 
 # %% [markdown]
@@ -290,7 +290,9 @@ for row in range(len(names)):
         axes.text(column, row, f"{table[row, column]:.2f}", ha="center", va="center", color=colour)
 axes.set_xticks(range(len(names)), names)
 axes.set_yticks(range(len(names)), names)
-axes.set_title(f"Linear CKA over {len(test.labels)} test images")
+axes.set(
+    title=f"Linear CKA over {len(test.labels)} test images", xlabel="network", ylabel="network"
+)
 axes.grid(False)
 look(
     drawn,
@@ -307,7 +309,8 @@ pairs = {
 reveal(
     "10.d",
     max(pairs, key=pairs.get),
-    ", ".join(f"{name} {value:.2f}" for name, value in pairs.items())
+    "CKA: "
+    + ", ".join(f"{name} {value:.2f}" for name, value in pairs.items())
     + ". And it says *alike*, not *good*.",
 )
 
