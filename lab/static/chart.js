@@ -60,8 +60,14 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
     });
   }
 
-  host.keep({ xaxis: "step", picked: null, xrange: null });
-  host.on(["data", "theme", "overlay", "beside", "picked", "run", "xrange", "xaxis", "notes"], mark);
+  host.keep({ xaxis: "step", picked: null, xrange: null, yrange: null });
+  let of = host.get("run");
+  host.on("run", () => { // heights are of one run's values; the address names it only once the list of runs is here
+    const run = host.get("run");
+    if (of && run && of !== run) host.set({ yrange: null });
+    of = run ?? of;
+  });
+  host.on(["data", "theme", "overlay", "beside", "picked", "run", "xrange", "yrange", "xaxis", "notes"], mark);
   host.on("stop", () => made.forEach((one) => one.placeClock()));
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; if (visible) mark(); dirty ||= visible; draw(); }, { rootMargin: "250px" }).observe(frame);
   frame.addEventListener("whole", () => { visible = true; draw(); }); // about to be saved, also what was not scrolled to
@@ -72,6 +78,19 @@ export function chart(element, host, panels, { empty = "No values yet." } = {}) 
 function zoomed(host) {
   const [from, to] = (host.get("xrange") ?? "").split("~").map(Number);
   return from < to ? [from, to] : null;
+}
+
+/** How high panels were zoomed to, by their titles: the address has "title~from~to" of each; those of numbers alone. */
+function heights(host) {
+  const said = (host.get("yrange") ?? "").split(";").map((one) => one.split("~")).map(([title, ...ends]) => [title, ends.map(Number)]);
+  return new Map(said.filter(([, [from, to]]) => from < to));
+}
+
+/** From now on a panel is as high as this; null: as its values are. */
+function stretch(host, { title }, range) {
+  const known = heights(host);
+  if (range) known.set(title, range); else known.delete(title);
+  host.set({ yrange: [...known].map(([name, [from, to]]) => `${name}~${from}~${to}`).join(";") || null });
 }
 
 /** A run with the curves that a zoom shows, and a tenth more on both sides: means at the edges are of points as dense as those between. */
@@ -90,14 +109,14 @@ function onePanel(host, { height = 110 }) {
   const holder = h("div", { class: "plot-frame" }, plot, clock);
   const element = h("section", { class: "panel", style: `--height:${height}px` }, h("div", { class: "panel-head" }, title, legend), holder);
   let size = null; // [width, height], kept so that drawing need not ask for it, and have the page laid out for the answer
-  let now = null, busy = false, later = false, zoom = 0, tall = null, alone = null; // the height of the zoom and what it holds for, the curve that is drawn for all
+  let now = null, busy = false, later = false, zoom = 0, alone = null; // the curve that is drawn for all
   const drawn = () => `${host.get("run")} ${host.get("xaxis")} ${zoom}`;
 
   async function draw(panel, around) {
     now = { panel, around };
     const before = alone;
     alone = around.runs.length > 2 ? keyOf(pickedOf(host, panel)) : null;
-    if (before && alone && before !== alone) zoom += 1; // another curve, another height
+    if (before && alone && before !== alone) { zoom += 1; stretch(host, panel, null); } // another curve, another height
     if (around.runs.length > 2) legendOfRuns(panel, around); else legendOf(panel, around.first ? around.runs[1]?.track : null);
     title.replaceChildren(panel.title, panel.unit ? h("small", {}, ` ${panel.unit}`) : "");
     holder.dataset.lowest = around.lowest;
@@ -106,7 +125,7 @@ function onePanel(host, { height = 110 }) {
     try {
       const Plotly = await host.plotly();
       size ??= [holder.clientWidth, holder.clientHeight];
-      const { traces, layout } = figure(host, now.panel, now.around, size, drawn(), tall?.of === drawn() ? tall.range : null);
+      const { traces, layout } = figure(host, now.panel, now.around, size, drawn(), heights(host).get(now.panel.title));
       await Plotly.react(plot, traces, layout, CONFIG);
       if (!plot.dataset.ready) listen(Plotly);
       placeClock();
@@ -119,11 +138,11 @@ function onePanel(host, { height = 110 }) {
   function listen(Plotly) {
     plot.dataset.ready = "yes";
     plot.on("plotly_relayout", (changes) => {
-      if ("yaxis.range[0]" in changes) tall = { of: drawn(), range: [changes["yaxis.range[0]"], changes["yaxis.range[1]"]] };
-      if ("xaxis.range[0]" in changes) host.set({ xrange: [0, 1].map((end) => Number(Number(changes[`xaxis.range[${end}]`]).toPrecision(7))).join("~") });
-      else if (tall?.of === drawn()) draw(now.panel, now.around); // labels of lines find their side of it
+      const ends = (axis) => [0, 1].map((end) => Number(Number(changes[`${axis}.range[${end}]`]).toPrecision(7)));
+      if ("yaxis.range[0]" in changes) stretch(host, now.panel, ends("yaxis"));
+      if ("xaxis.range[0]" in changes) host.set({ xrange: ends("xaxis").join("~") });
     });
-    plot.on("plotly_doubleclick", () => { zoom += 1; host.set({ xrange: null }); draw(now.panel, now.around); });
+    plot.on("plotly_doubleclick", () => { zoom += 1; stretch(host, now.panel, null); host.set({ xrange: null }); draw(now.panel, now.around); });
     plot.on("plotly_afterplot", placeClock);
     plot.on("plotly_click", (event) => host.seek(stepAt(host, event.points[0].x)));
     new ResizeObserver(([{ contentRect }]) => {

@@ -18,7 +18,7 @@ import { joined, laid, mark, MOST, second, without } from "./laid.js";
 export function mount(element, host) {
   host.keep({ xaxis: "step" });
   const told = toggle("tell me here of trouble", false, listen, "A desktop notification when a run that trains is in trouble, while this page is open");
-  const axis = choice("Curves run along", { step: "steps", images: "images", hours: "hours" }, host.get("xaxis"), (xaxis) => host.set({ xaxis, xrange: null }));
+  const axis = choice("Curves run along", { step: "steps", images: "images", hours: "hours" }, host.get("xaxis"), (xaxis) => host.set({ xaxis, xrange: null, yrange: null }));
   const body = card(element, { ...host.about, controls: [h("span", { class: "labelled" }, "curves run along ", axis), told],
     data: () => ({ notes: Object.fromEntries(["step", "time", "text"].map((key) => [key, (host.get("notes") ?? []).map((note) => note[key])])) }) });
   const list = h("ol", { class: "notes" }), text = h("input", { type: "text", maxlength: 400, placeholder: "note at the step shown", "aria-label": "Note at the step shown" });
