@@ -497,6 +497,9 @@ def test_several_runs_stand_on_one_axis_told_apart_without_colour_and_nothing_is
     assert [entry.get_attribute("data-run") for entry in entries.all()] == [
         watched.lab.ids[name] for name in ("growing", "run_v1", EVIL)
     ]
+    names = page.evaluate(f"{plot}.data.map(({{ name }}) => name)")
+    assert sum("&#60;img" in name for name in names) == 1, "plotly reads names as markup"
+    assert not any("<" in name for name in names)
     entries.nth(2).get_by_role("button", name="make second").click()
     watched.wait(f"new URLSearchParams(location.search).get('overlay') === '{watched.lab.ids[EVIL]}'")
     entries.nth(1).get_by_role("button", name="Take").click()

@@ -177,6 +177,8 @@ def test_a_run_outside_that_is_linked_into_is_named_by_its_place_and_reads_only_
 
     time.sleep(2.2)
     assert lab.json(f"/api/run/{lab.id_of('linked')}/since")["head"]["probes"] == [0, 500]
+    status, content, _ = lab.get(f"/api/run/{lab.id_of('linked')}/probe/200/attention")
+    assert (status, b"has no probe at step 200" in content) == (404, True), content[:200]
     shutil.rmtree(run)
 
 
