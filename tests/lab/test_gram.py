@@ -115,3 +115,5 @@ def test_dense_is_drawn_against_global_with_named_axes() -> None:
     assert np.asarray(drawn.data[0].y, float) == pytest.approx(table["pca_iou"].to_numpy())
     assert "k-NN" in drawn.layout.xaxis.title.text
     assert "IoU" in drawn.layout.yaxis.title.text
+    for axis in (drawn.layout.xaxis, drawn.layout.yaxis):
+        assert (axis.autorangeoptions.minallowed, axis.autorangeoptions.maxallowed) == (0, 1), "shares, also of one dot"
