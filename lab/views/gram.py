@@ -108,7 +108,7 @@ def dense_against_global(run: Run, *, dense: Dense = "pca_iou") -> Any:
         )  # fmt: skip
     else:
         drawn.update_layout(title=f"this run logs no {dense} beside k-NN accuracy")
-    share = {"tickformat": ".1~%", "autorangeoptions": {"minallowed": 0, "maxallowed": 1}}  # around one dot plotly shows ±1
+    share = {"tickformat": ".1~%", "autorangeoptions": {"clipmin": 0, "clipmax": 1}}  # around one dot plotly shows ±1
     drawn.update_xaxes(title="k-NN accuracy, teacher (share of held-out images)", **share)
     drawn.update_yaxes(title=titles.get(dense, f"{dense} (share)"), **share)
     return drawn

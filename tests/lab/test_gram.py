@@ -116,4 +116,4 @@ def test_dense_is_drawn_against_global_with_named_axes() -> None:
     assert "k-NN" in drawn.layout.xaxis.title.text
     assert "IoU" in drawn.layout.yaxis.title.text
     for axis in (drawn.layout.xaxis, drawn.layout.yaxis):
-        assert (axis.autorangeoptions.minallowed, axis.autorangeoptions.maxallowed) == (0, 1), "shares, also of one dot"
+        assert (axis.autorangeoptions.clipmin, axis.autorangeoptions.clipmax) == (0, 1), "shares, also of one dot"
