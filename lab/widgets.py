@@ -77,15 +77,18 @@ class Widget(anywidget.AnyWidget):
     _modules: Any = traitlets.List().tag(sync=True)
     _run = traitlets.Unicode().tag(sync=True)
     _kernel = traitlets.Unicode(KERNEL).tag(sync=True)
+    _place = traitlets.Unicode().tag(sync=True)
+    """Where the page's widget manager keeps this widget's model."""
     _version = traitlets.Unicode().tag(sync=True)
     _icon = traitlets.Unicode().tag(sync=True)
 
     def __init__(self, views: list[View], run: Run, state: dict[str, Any], height: int | None = None) -> None:
-        shown = _framed(views)
+        shown, place = _framed(views), secrets.token_hex(16)
         self._esm = _script()
         self.run, self.views = run, views
         super().__init__(
-            state=state, height=height, _run=name_of(run), _version=modules.version(), _icon=modules.picture(),
+            model_id=place, _place=place, state=state, height=height, _run=name_of(run), _version=modules.version(),
+            _icon=modules.picture(),
             _views=[asdict(view) for view in shown],
             _modules=[one.name for one in modules.ordered(["notebook", *(view.module for view in shown)])],
         )  # fmt: skip

@@ -21,6 +21,14 @@ function line(model) {
   };
 }
 
+/** The kernel's messages reach a widget that took long to load.  anywidget (0.11) waits two seconds for these lines and afterwards lets
+ *  no message through, so that on a page that is busy a view would stay empty for good. */
+async function listening(model) {
+  const whole = await model.widget_manager?.get_model?.(model.get("_place"));
+  const plain = whole && Object.getPrototypeOf(Object.getPrototypeOf(whole))._handle_comm_msg;
+  if (plain && whole.comm) whole.comm.on_msg((message) => plain.call(whole, message));
+}
+
 const lines = new WeakMap();
 const lineOf = (model) => lines.get(model) ?? lines.set(model, line(model)).get(model);
 
@@ -35,7 +43,7 @@ async function notebook(model) {
 }
 
 export default {
-  initialize({ model }) { lineOf(model); },
+  async initialize({ model }) { lineOf(model); await listening(model).catch(() => {}); },
   async render({ model, el }) {
     try {
       const { urls, render } = await notebook(model);
