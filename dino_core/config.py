@@ -632,11 +632,15 @@ class TrainConfig:
 
 
 def differences(old: TrainConfig, new: TrainConfig) -> dict[str, list[Any]]:
-    """What differs, by dotted name: [before, after]."""
+    """What differs, by dotted name: [before, after], in what JSON can hold."""
+
+    def plain(value: Any) -> Any:
+        phases = isinstance(value, tuple) and any(isinstance(part, Phase) for part in value)
+        return [dataclasses.asdict(phase) for phase in value] if phases else value
 
     def walk(a: Any, b: Any, path: str) -> dict[str, list[Any]]:
         if not dataclasses.is_dataclass(a):
-            return {} if a == b else {path: [a, b]}
+            return {} if a == b else {path: [plain(a), plain(b)]}
         found: dict[str, list[Any]] = {}
         for part in dataclasses.fields(a):
             inner = f"{path}.{part.name}" if path else part.name

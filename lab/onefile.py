@@ -1,10 +1,9 @@
 """One self-contained HTML file of views of a run, which works from a USB stick: `lab.export("attention", run, "dino.html")`.
 
 The very modules of the page run in it; what they would ask a server is asked here and packed into the file.  A view's captions list
-its questions (`records`): paths with `{run}`, `{step}` (each stop), `{last}` (the newest of them), `{checkpoint}` (those that the
-stops lead to), `{source}` (each network: the run's teacher and student at each stop, and models), `{layer}`, `{image}`, `{probe}`
-(each probe image), `{controls}` (of a figure, every choice), `{name:this|that}` (each of these).  What takes a worker a while is
-waited for.  The file itself forbids the browser to ask anyone."""
+its questions (`records`): paths with holes, of which `lab.wanted` says what each stands for, `{step}` for each stop of a clock; and
+besides `{controls}` (of a figure, every choice) and `{name:this|that}` (each of these).  What takes a worker a while is waited for.
+The file itself forbids the browser to ask anyone."""
 
 from __future__ import annotations
 
@@ -30,6 +29,7 @@ from lab.analysis import curves
 from lab.local import LOOK, Overlay, beginning, find, laid_over, make, name_of
 from lab.run import Run
 from lab.views import EVERYWHERE, PAGES, STATIC, View, catalogue, rows
+from lab.wanted import PATIENCE, Wanted
 
 STOPS = 12
 """Steps that are recorded when none are named: spread by ratio, first and last among them."""
@@ -39,8 +39,6 @@ POLICY = (
 )
 COMBINATIONS = 24
 """Settings of one figure that are recorded at most."""
-PATIENCE = 900.0
-"""Seconds that are waited for answers which a worker is still computing, all of one file together."""
 
 
 @dataclass(frozen=True)
@@ -59,42 +57,10 @@ class Exported:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What of a run is recorded."""
+class Refused:
+    """Why a question can't be answered, in a sentence; a file says it too."""
 
-    run: Run
-    stops: list[int]
-    """Of its clock."""
-    layers: Sequence[int] = (-1,)
-    images: Sequence[int] = (0,)
-    models: Sequence[str] = ()
-    """Networks beside the run's, by the names this process gave them (`lab.offer`)."""
-    pictures: str | None = None
-    """Images beside the probe images: `folder:0` of those offered, or `data`, some of the data set."""
-    patience: float = PATIENCE
-
-    def shown(self) -> list[str]:
-        """Images, as `lab.sight` names them."""
-        name = name_of(self.run)
-        other = f"data:{name}" if self.pictures == "data" else self.pictures
-        return [f"probe:{name}", *([other] if other else [])]
-
-    def choices(self) -> dict[str, list[str]]:
-        """What each hole of a question stands for."""
-        checkpoints = [max((at for at in self.run.checkpoints if at <= stop), default=None) for stop in self.stops]
-        name = name_of(self.run)
-        networks = [f"run:{name}:{stop}:{network}" for stop in self.stops for network in ("teacher", "student")]
-        return {
-            "run": [name],
-            "step": [str(step) for step in self.stops],
-            "last": [str(step) for step in self.stops[-1:]],
-            "checkpoint": [str(step) for step in dict.fromkeys(checkpoints) if step is not None],
-            "source": [quote(text, safe=":") for text in (*networks, *(f"model:{model}" for model in self.models))],
-            "layer": [str(layer) for layer in self.layers],
-            "image": [str(image) for image in self.images],
-            "probe": [str(image) for image in range(len(self.run.probe_images.images) if self.stops else 0)],
-            "images": [quote(text, safe=":") for text in self.shown()],
-        }
+    sentence: str
 
 
 def export(
@@ -143,8 +109,9 @@ def document(
     """The text of that file, how many answers are in it, and its limits."""
     shown, source = modules.known(views), find(run)
     picked = tuple(images) if images else (int(state.get("image", 0)),)
-    wanted = [Wanted(source, _stops(source, steps), layers, picked, models, pictures, patience)]
-    wanted += [Wanted(other, _stops(other, None), layers, picked, (), None, patience) for other in laid_over(overlay)]
+    crowd = int(state.get("crowd", 0))
+    laid = [Wanted(other, _stops(other, None), layers, picked, patience=patience) for other in laid_over(overlay)]
+    wanted = [Wanted(source, _stops(source, steps), layers, picked, models, pictures, patience, crowd, laid), *laid]
     limits = _limits(wanted[0])
     answered = dict(recorded(shown, *wanted))
     placed = [view for view in shown if view.page != EVERYWHERE]
@@ -155,15 +122,16 @@ def document(
         "views": [asdict(view) for view in order], "pages": _pages(placed), "about": {"limits": limits}, "icon": modules.picture(),
         "state": {key: value for key, value in given.items() if value is not None},
     }  # fmt: skip
-    parts = [_packed(f"answer-{i}", content) for i, content in enumerate(answered.values())]
+    made = {path: content for path, content in answered.items() if not isinstance(content, Refused)}
+    parts = [_packed(f"answer-{i}", content) for i, content in enumerate(made.values())]
     start["kinds"] = {
         spelt(path): {"id": f"answer-{i}", "json": not isinstance(content, bytes)}
-        for i, (path, content) in enumerate(answered.items())
-    }
+        for i, (path, content) in enumerate(made.items())
+    } | {spelt(path): {"why": one.sentence} for path, one in answered.items() if isinstance(one, Refused)}
     if modules.needs_plotly(placed):
         parts.append(_plotly())
     scripts = modules.ordered(["onefile", *(view.module for view in order)])
-    return _page(source, placed, order, scripts, start, parts, limits), len(answered), limits
+    return _page(source, placed, order, scripts, start, parts, limits), len(made), limits
 
 
 def _framed(placed: list[View]) -> list[View]:
@@ -181,12 +149,20 @@ def recorded(views: Iterable[View], *runs: Wanted) -> Iterator[tuple[str, Any]]:
     yield "runs", {"runs": [{**row, "status": _still(row["status"])} for row in rows], "folders": []}
     yield "views", {"pages": _pages(wanted), "views": {view.name: asdict(view) for view in wanted}}
     students = any("student.patches" in one.run.probe(stop) for one in runs for stop in one.stops)
-    yield "sight", {"models": list(runs[0].models), "folders": [], "takes": False, "students": students}
+    counts = [int(count) for count in runs[0].choices()["count"]]
+    yield (
+        "sight",
+        {"models": list(runs[0].models), "folders": [], "takes": False, "students": students, "counts": counts},
+    )
     for one, name in zip(runs, names, strict=True):
         news = make(f"run/{name}/since?cursor=")
         head = news["head"]
-        kept = [step for step in head["checkpoints"] if str(step) in one.choices()["checkpoint"]]
-        news["head"] = {**head, "probes": list(one.stops), "checkpoints": kept, "status": _still(head["status"])}
+        news["head"] = {
+            **head,
+            "probes": list(one.stops),
+            "checkpoints": one.checkpoints,
+            "status": _still(head["status"]),
+        }
         yield f"run/{name}/since?cursor=", news
         yield from _asked(wanted, one)
     for name, other in itertools.permutations(names, 2):
@@ -204,7 +180,11 @@ def _asked(views: Iterable[View], wanted: Wanted) -> Iterator[tuple[str, Any]]:
                 done.add(path)
                 try:
                     content = _waited(path, until)
-                except (DinoError, OSError, KeyError, ValueError):
+                except DinoError as error:
+                    if "{model}" in template:  # what a network can't be asked is worth saying in its place
+                        yield path, Refused(str(error))
+                    continue
+                except (OSError, KeyError, ValueError):
                     continue
                 if content is not None:
                     yield path, content

@@ -7,7 +7,7 @@
   "shows": "How many prototypes are in use through training, and at each checkpoint how many began to lead for some image (born) and how many stopped (died) since the one before.",
   "look": "Healthy: many births early, then few of either while the number in use stays. Deaths that outnumber births for long lead to collapse. Few images can only show few prototypes.",
   "needs": "probes with logits; for more images checkpoints and the run's data set",
-  "records": ["run/{run}/prototypes/history?count=0&until={last}"]
+  "records": ["run/{run}/prototypes/history?count={count}&until={last}"]
 }
 */
 // Usage of prototypes over time, as logged, and counted over images at every checkpoint.

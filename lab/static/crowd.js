@@ -57,8 +57,8 @@ const LONG = 3000; // images beyond which one should know that it takes long
     mean here.  `own`: a run's teacher over the run's own images, of which the run kept answers.  `problem` says what is missing.
     `path(what, more)` is the question; `of` names everything but the clock. */
 export function gathering(host, network = host.get("source")) {
-  const chosen = host.recorded ? null : host.get("images"), size = host.recorded ? 0 : host.get("size");
-  const name = host.recorded || network === "teacher" ? null : network;
+  const chosen = host.get("images"), size = host.recorded ? 0 : host.get("size");
+  const name = network === "teacher" ? null : network;
   const kind = /^(folder|set):/.exec(chosen ?? "")?.[1] ?? (chosen === "data" || host.get("crowd") ? "data" : "probe");
   const count = kind === "probe" || kind === "set" ? 0 : host.get("crowd") || COUNTS[0], run = host.get("run"), stop = host.stop();
   const own = !name && !size && (kind === "probe" || kind === "data");
@@ -96,17 +96,17 @@ export function anchorOf(host, { own, source, name }) {
 export function howMany(host) {
   const list = h("select", { "aria-label": "How many images", onchange: () => choose(Number(list.value)) });
   const element = h("label", { class: "labelled" }, "how many ", list);
-  const choose = (crowd) => host.set({ crowd, spot: -1, enclosed: "", ...(/^(folder|set):/.test(host.get("images") ?? "") ? {} : { images: crowd && !host.recorded ? "data" : null }) });
-  let folders = [];
+  const choose = (crowd) => host.set({ crowd, spot: -1, enclosed: "", ...(/^(folder|set):/.test(host.get("images") ?? "") ? {} : { images: crowd ? "data" : null }) });
+  let folders = [], recorded = null; // a file holds some numbers of images alone
   function fill() {
     const { kind, count } = gathering(host), ofData = kind === "probe" || kind === "data", from = ofData ? " of the data" : " of the folder";
     const there = (ofData ? host.run()?.head.images : folders[Number(/\d+$/.exec(host.get("images")))]?.all) ?? Infinity;
-    const counts = COUNTS.filter((many, i) => !i || COUNTS[i - 1] < there); // the last of them is all there are
+    const counts = COUNTS.filter((many, i) => (recorded ? recorded.includes(many) : !i || COUNTS[i - 1] < there)); // the last of them is all there are
     offer(list, [...(ofData ? [["0", "probe images"]] : []), ...counts.map((many) => [String(many), `${many < there ? number(many) : `all ${number(there)}`}${from}${Math.min(many, there) > LONG ? ", takes long" : ""}`])]);
     list.value = String(count && Math.min(count, counts.at(-1)));
-    element.hidden = kind === "set";
+    element.hidden = kind === "set" || Boolean(recorded && (!ofData || recorded.length < 2));
   }
-  if (!host.recorded) host.ask("sight").then((offered) => { folders = offered.folders; fill(); }, () => {});
+  host.ask("sight").then((offered) => { folders = offered.folders; recorded = offered.counts ?? null; fill(); }, () => {});
   host.on(["images", "crowd", "run", "data"], fill);
   fill();
   return element;

@@ -6,7 +6,9 @@
   "shows": "Every point is an image (or a patch); near points are alike to the network chosen above. Axes have no unit and no meaning of their own: only nearness counts.",
   "look": "Scrub the clock: a cloud falls apart into groups that nobody named. Click a point for its neighbours, enclose some (shift and drag), search with an image of yours; a second network beside it shares all this.",
   "needs": "probes; for more images, or a folder of them, a checkpoint or a published network",
-  "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0", "run/{run}/crowd/{step}/loss?count=0", "run/{run}/crowd/{step}/vectors?count=0&tokens={tokens:cls|patches}", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens={tokens:cls|patches}&method=pca", "run/{run}/crowd/{step}/layout?count=0&anchor={last}&tokens=cls&method={method:umap|tsne}"]
+  "records": ["run/{run}/crowd/pictures?count={count}", "run/{run}/crowd/{step}/answers?count={count}", "run/{run}/crowd/{step}/loss?count={count}", "run/{run}/crowd/{step}/vectors?count={count}&tokens={tokens:cls|patches}", "run/{run}/crowd/{step}/layout?count={count}&anchor={last}&tokens={tokens:cls|patches}&method=pca",
+    "gathered/pictures?{many}", "gathered/answers?source={weights}&{many}&size=0", "gathered/vectors?source={weights}&{many}&size=0&tokens={tokens:cls|patches}", "gathered/layout?{turned}&{many}&size=0&tokens={tokens:cls|patches}&method=pca",
+    "run/{run}/crowd/{step}/layout?count={count}&anchor={last}&tokens=cls&method={method:umap|tsne}", "gathered/layout?{turned}&{many}&size=0&tokens=cls&method={method:umap|tsne}"]
 }
 */
 // PCA, UMAP and t-SNE of what a network says of images, aligned through training, with neighbours and galleries; a second network beside it.
@@ -58,7 +60,7 @@ export function mount(element, host) {
 
   function pictured() { all((plot) => { plot.state.thumbnails = Boolean(host.get("thumbnails")); plot.draw(); }); }
 
-  function two() { return Boolean(host.get("against")) && !host.recorded; }
+  function two() { return Boolean(host.get("against")); }
   function shownSides() { return two() ? sides : [sides[0]]; }
 
   function load() {

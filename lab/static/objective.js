@@ -6,7 +6,7 @@
   "shows": "What a checkpoint computes for one image: its crops, what teacher and student say about them, and how the loss and its gradient come of it.",
   "look": "Step forward, and point at any number: what it was made of lights up. Then switch any stage off: a sentence says what becomes of the loss.",
   "needs": "A run with a checkpoint, or a published file that holds its head; the student only where it was kept, else the teacher stands in for it.",
-  "records": ["run/{run}/images", "run/{run}/stages/{checkpoint}?image={image}&seed=0"]
+  "records": ["run/{run}/images", "run/{run}/stages/{checkpoint}?image={image}&seed=0", "run/{beside}&image={image}&seed=0", "sight/images?images={images}", "stages?source={model}&images={images}&image={image}&seed=0"]
 }
 */
 // The objective with the real tensors of a checkpoint (lab/stages.py), step by step; a second network's beside it, on the same crops.
@@ -31,7 +31,7 @@ export function mount(element, host) {
   row.addEventListener("pointerleave", () => twin());
   load();
 
-  function two() { return Boolean(host.get("against")) && !host.recorded; }
+  function two() { return Boolean(host.get("against")); }
   function standing() { return two() ? [first, (second ??= side(host, "against", { element, beside, changed: compare }))] : [first]; }
 
   /** The run whose image and crops the second is shown with: the first's, where that is a run. */

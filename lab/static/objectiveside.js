@@ -43,7 +43,7 @@ export function side(host, key, { element: card, beside = () => null, seen = () 
   /** What is asked for the networks that are chosen: a run's step on its probe images (or on those of the run beside which it stands), a
       published file's on any; a sentence where neither is there. */
   function question() {
-    const name = host.recorded ? null : host.get(key), seed = host.get("seed"), like = beside();
+    const name = host.get(key), seed = host.get("seed"), like = beside();
     if (name?.startsWith("model:")) {
       const chosen = imagesOf(host);
       if (!chosen) return "There is no run to take images from: choose a folder, or hand some in.";

@@ -28,7 +28,9 @@ export async function open({ kinds, views, pages, about, icon, state, urls }) {
     if (body !== undefined) throw new Error("This file holds what was recorded; for something new, open the lab itself: dino-lab watch.");
     if (key.includes("/since?") && !key.endsWith("cursor=")) return null;
     if (!(key in kinds)) throw new Error(`This was not recorded into the file (${about.limits})`);
-    const { id, json } = kinds[key], bytes = await content(id);
+    const { id, json, why } = kinds[key];
+    if (why) throw new Error(why);
+    const bytes = await content(id);
     return json ? JSON.parse(new TextDecoder().decode(bytes)) : parse(bytes);
   }
   const read = () => {

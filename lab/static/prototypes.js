@@ -6,7 +6,7 @@
   "shows": "For each prototype, the images (or patches) whose answer it leads with the greatest share. The teacher's answer is centred and sharpened as in training.",
   "look": "One kind of thing in a row: the prototype stands for it, though no label was used. The same images under two prototypes: duplicates. In a collapse one row takes everything. Pointing at an image lights it up beside.",
   "needs": "probes with logits; for more images a checkpoint; a published network with its head (a full checkpoint); a patch head for patches",
-  "records": ["run/{run}/crowd/pictures?count=0", "run/{run}/crowd/{step}/answers?count=0"]
+  "records": ["run/{run}/crowd/pictures?count={count}", "run/{run}/crowd/{step}/answers?count={count}", "gathered/pictures?{many}", "gathered/answers?source={weights}&{many}&size=0"]
 }
 */
 // Galleries of prototypes: the most used, the rarest, and pairs whose directions are nearly one; a second network's beside them.
@@ -37,7 +37,7 @@ export function mount(element, host) {
   host.on("data", () => standing().forEach((one) => { if (!one.shown()) one.load(); }));
   load();
 
-  function two() { return Boolean(host.get("against")) && !host.recorded; }
+  function two() { return Boolean(host.get("against")); }
   function standing() { return two() ? sides : [sides[0]]; }
 
   function load() {

@@ -17,6 +17,9 @@ from lab.films import Kind
 from lab.run import Run
 from lab.views.sight import numbers
 
+PATIENCE = 30.0
+"""Seconds that who asks for a file waits for what a worker still computes."""
+
 
 @answers("film/{view}/{run}")
 def film(house: House, view: str, run: str, state: str = "{}", kind: Kind = "gif") -> Reply:
@@ -70,7 +73,7 @@ def _document(
         models=models,
         pictures=pictures,
         overlay=others[: local.MOST - 1],
-        patience=0.0,
+        patience=PATIENCE,
         **_looked(state),
     )
     return _file(made[0].encode())

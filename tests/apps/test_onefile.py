@@ -171,8 +171,11 @@ def test_what_a_view_asks_for_can_be_answered(name: str, recorded: dict[str, Any
     """A view's list of questions is held to those who answer: a renamed answer may not leave files empty."""
     choices = onefile.Wanted(lab.find("dino_shapes"), [0, 6000]).choices()
     for template in catalogue()[name].records:
-        if not re.search(r"umap|/loss\b", template):  # computed in the background; a file waits for it, a test does not
-            assert set(onefile.paths(template, catalogue()[name], choices)) & recorded.keys(), template
+        if not re.search(
+            r"umap|/loss\b|^gathered/|\{model\}", template
+        ):  # what the background computes, and of other networks
+            made = {path for path, content in recorded.items() if not isinstance(content, onefile.Refused)}
+            assert set(onefile.paths(template, catalogue()[name], choices)) & made, template
 
 
 @pytest.fixture(scope="module")
@@ -203,10 +206,57 @@ def test_every_view_stands_in_a_file(page: str, whole: Opened) -> None:
         said = whole.page.locator(f"[data-view={name}]").inner_text()
         assert "was not recorded" not in said, name
         assert "could not be drawn" not in said, name
-    bar = whole.page.locator("[data-view=sources]")
-    if page in ("objective", "prototypes", "embedding"):
-        assert "the file holds the run's own answers" in bar.inner_text()
-        assert not bar.get_by_label("Beside it").is_visible(), "what the file does not hold is not offered"
+
+
+@pytest.fixture(scope="module")
+def both(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Opened]:
+    """Two networks beside each other: the run's, those of a run that is laid over it, and an untrained one."""
+    file = tmp_path_factory.mktemp("stick") / "both.html"
+    models = [name for name in local.offer(models=["random:dino_vits16"])["models"] if name == "random:dino_vits16"]
+    waited = onefile._waited
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            onefile, "_waited", lambda path, until: None if re.search("umap|tsne", path) else waited(path, until)
+        )
+        views = ["objective", "prototypes", "embedding"]
+        lab.export(views, "dino_shapes", file, steps=[0, 6000], models=models, overlay="dinov3_shapes", patience=60.0)
+    context = browser.new_context(offline=True, viewport={"width": 1280, "height": 3000})
+    opened = Opened(context.new_page(), file)
+    yield opened
+    context.close()
+    assert [url for url in opened.asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert opened.errors == []
+
+
+TITLES = "[...document.querySelectorAll('[data-view={}] h3')].filter((one) => one.checkVisibility()).map((one) => one.textContent)"
+
+
+@pytest.mark.parametrize("view", ["objective", "prototypes", "embedding"])
+@pytest.mark.parametrize(
+    ("against", "name"), [("first", "dino_shapes, teacher at step 0"), ("overlay", "dinov3_shapes, teacher at step")]
+)
+def test_a_file_holds_what_stands_beside_the_run(view: str, against: str, name: str, both: Opened) -> None:
+    title = next(one.title for one in PAGES if one.name == view)
+    both.page.locator(".pages a", has_text=title).first.click()
+    both.page.locator("[data-view=sources]").get_by_label("Beside it").select_option(against)
+    both.wait(f"{TITLES.format(view)}.some((title) => title.startsWith('{name}'))")
+    both.wait(f"{TITLES.format(view)}.includes('dino_shapes, teacher at step 6 000')")
+    said = both.page.locator(f"[data-view={view}]").inner_text()
+    assert "was not recorded" not in said
+    wanted = {
+        "objective": "KL(t‖s)",
+        "prototypes": "share one in the second too",
+        "embedding": "nearest neighbours are common",
+    }
+    assert wanted[view] in said, "numbers that need both"
+
+
+def test_a_file_says_why_a_network_can_not_be_asked(both: Opened) -> None:
+    both.page.locator(".pages a", has_text="Objective").first.click()
+    both.page.locator("[data-view=sources]").get_by_label("Beside it").select_option("model:random:dino_vits16")
+    both.wait("document.querySelector('[data-view=objective]').innerText.includes('is a backbone alone')")
+    both.page.locator(".pages a", has_text="Embedding").first.click()
+    both.wait(f"{TITLES.format('embedding')}.includes('untrained dino_vits16')")
 
 
 def test_the_code_that_a_card_gives_runs(whole: Opened, recorded: dict[str, Any]) -> None:

@@ -183,6 +183,8 @@ def test_differences_are_what_changes_one_config_into_the_other():
     one, other = phased().phase(0), phased().phase(2)
     found = {name: new for name, (_, new) in differences(one, other).items()}
     assert with_changes(one, json.loads(json.dumps(found))) == other
+    whole = differences(replace(phased(), phases=()), phased())
+    assert [phase["name"] for phase in json.loads(json.dumps(whole))["phases"][1]] == [phase.name for phase in PHASES]
 
 
 # ------------------------------------------------------------------------------------------------ runs
