@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import inspect
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from textwrap import fill
@@ -69,6 +69,8 @@ class Exercise:
     symptoms: Sequence[Symptom] = ()
     hints: Sequence[str] = ()
     """From a nudge to all but the answer."""
+    constant: Collection[int] = ()
+    """Places of arguments to which no gradient may flow back; to all other tensors it must.  None: gradients are not asked for."""
     minutes: int = 5
     tolerance: float = 1e-4
     praise: str = "Right."
@@ -94,6 +96,8 @@ class Exercise:
                 wrong = self._compared(results, cases, place, names)
             if wrong is not None:
                 raise self._unsolved(wrong)
+        if self.constant and (wrong := self._flow(answer, cases[0])):
+            raise self._unsolved(wrong)
         if seed == 0:
             print(f"{self.number}: {self.praise}")
 
@@ -151,6 +155,11 @@ class Exercise:
         )
         told = difference(result, expected[place])
         return f"{how} In numbers: {told}" if how else f"{told}{shown(names, case)}"
+
+    def _flow(self, answer: Callable[..., Any], case: tuple[Any, ...]) -> str | None:
+        from notebooks.gradients import flow  # torch, which not every chapter needs
+
+        return flow(answer, case, self.constant, _names(answer))
 
     def _known(self, pairs: list[tuple[Any, tuple[Any, ...]]]) -> str | None:
         """The sentence of the first mistake that gives all these results."""

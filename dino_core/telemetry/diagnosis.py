@@ -146,7 +146,8 @@ class _Watch:
             return judged.level
         if self._rows < self.rule.rows or span < self.rule.watch_after:
             return "healthy"
-        return "trouble" if judged.level == "trouble" and span >= self.rule.trouble_after else "watch"
+        enough = self.rule.trouble_after if judged.level == "trouble" else self.rule.lasting
+        return "trouble" if enough is not None and span >= enough else "watch"
 
     def _calm_line(self, step: int) -> Finding | None:
         self._rows, self._calm = 0, self._calm + 1

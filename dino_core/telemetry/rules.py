@@ -143,6 +143,8 @@ class Rule:
     rows: int = 3
     watch_after: int = 20
     trouble_after: int = 60
+    lasting: int | None = None
+    """Steps after which what was only watched is trouble too: it does not go away by itself.  None: never."""
     unless: tuple[str, ...] = ()
     """Findings that say more: this one gives way to them."""
 
@@ -384,7 +386,7 @@ def _now(seen: History, name: str) -> str:
 
 RULES = (
     Rule("exploding", "gradients", exploding, rows=2, watch_after=1, trouble_after=20),
-    Rule("prototype_collapse", "collapse", prototype_collapse, trouble_after=40),
+    Rule("prototype_collapse", "collapse", prototype_collapse, trouble_after=40, lasting=200),
     Rule("uniform_collapse", "collapse", uniform_collapse),
     Rule("constant_output", "collapse", constant_output, unless=("prototype_collapse", "uniform_collapse")),
     Rule("teacher_equals_student", "gradients", teacher_equals_student),

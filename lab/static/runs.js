@@ -14,7 +14,7 @@ import { reached, severity } from "./chart.js";
 import { joined, laid, mark, MOST, without } from "./laid.js";
 
 const STATES = {
-  running: ["live", "trains now"], finished: ["finished", "ran to its end"], stopped: ["stopped", "can be resumed"],
+  running: ["live", "trains now; its mark changes with every line that is new"], finished: ["finished", "ran to its end"], stopped: ["stopped", "can be resumed"],
   failed: ["failed", "see the events below"], died: ["died", "its process is gone; can be resumed"],
 };
 
@@ -77,6 +77,7 @@ export function mount(element, host) {
     const chosen = run.id === host.get("run"), shown = laid(host), overlaid = chosen ? null : shown.find(({ id }) => id === run.id)?.look, full = !overlaid && shown.length >= MOST;
     const done = run.steps ? Math.min(reached(run) / run.steps, 1) : 0;
     const said = [run.recipe, `${reached(run)}${run.steps ? ` / ${run.steps}` : ""} steps`, run.parent ? `forked from ${run.parent}` : null].filter(Boolean).join(" · ");
+    if (about.dataset.key !== said) place.dataset.beat = place.dataset.beat === "up" ? "down" : "up"; // with what is new; an endless animation would paint without end
     Object.assign(place.dataset, { chosen: String(chosen), over: String(Boolean(overlaid)), status: run.status });
     refill(state, `${run.level} ${text}`, () => [icon(severity(run.level) > 1 ? "alarm" : severity(run.level) ? "warning" : "dot"), text]);
     refill(name, run.name, () => [run.name]);

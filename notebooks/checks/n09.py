@@ -58,6 +58,7 @@ distilled = Exercise(
     hints=["Targets: softmax of the teacher's scores over its temperature.",
            "The student's side is `log_softmax(student / student_temperature, dim=-1)`.",
            "-(targets * log_p).sum(dim=-1).mean(), with targets detached."],
+    constant=[1],
     minutes=10,
 )  # fmt: skip
 

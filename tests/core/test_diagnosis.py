@@ -83,6 +83,20 @@ def test_a_collapse_that_heals_is_cleared_and_called_healthy():
     assert diagnosis.verdict.name == "healthy"
 
 
+def test_a_few_prototypes_that_stay_are_trouble_in_the_end():
+    """Three that share all images rest above what is trouble at once; seen on photographs without centering and KoLeo."""
+    rest = Trace(512, 32, [(1, 2.3, 2.1, 3.0), (40, 0.5, 0.6, 1.0), (400, 0.5, 0.6, 1.0)], centred=False)
+    diagnosis, changes = replay(rest.rows(), 512)
+    found = alarms(changes)
+    assert [(name, level) for _, name, level in found] == [
+        ("prototype_collapse", "watch"),
+        ("prototype_collapse", "trouble"),
+    ]
+    assert found[0][0] <= 80
+    assert 200 <= found[1][0] <= 300
+    assert "3 prototypes take nearly every image" in diagnosis.verdict.sentence
+
+
 def test_one_bad_line_is_no_news():
     rows = TINY.rows()
     for i in (20, 40):

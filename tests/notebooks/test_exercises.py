@@ -100,6 +100,21 @@ def test_a_wrong_number_is_shown_beside_the_right_one():
     assert "numbers = [1., 2.]\ntimes = 3" in said
 
 
+distilled = EXERCISES["09.1"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (lambda s, t, w, c: distilled.right(s, t, w, c), "a gradient flows into `t`, which is a constant"),
+        (lambda s, t, w, c: distilled.right(s.detach(), t, w, c), "no gradient reaches `s`"),
+        (lambda s, t, w, c: distilled.right(s.detach(), t.detach(), w, c), "no gradient comes of it"),
+    ],
+)
+def test_a_right_value_that_teaches_the_wrong_network_is_not_right(answer, sentence):
+    assert sentence in complaint(distilled, answer)
+
+
 cosines = Exercise(
     "98.4",
     cases=lambda seed: [(torch.tensor([0.3, 0.5, 0.2]), 0.5, 2.0), (torch.tensor([0.9, 0.25, 0.4]), 0.25, 4.0)],
