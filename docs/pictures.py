@@ -72,13 +72,10 @@ def main() -> int:
     options = _options()
     from playwright.sync_api import sync_playwright
 
-    chromium = next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
     options.out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory() as empty, sync_playwright() as playwright:
         address = serve(Path(empty))
-        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=ARGUMENTS)
         page = browser.new_page(viewport=SCREEN, device_scale_factor=1)
         page.set_default_timeout(PATIENCE)
         for name in options.pages:
@@ -103,6 +100,13 @@ def main() -> int:
     return 0
 
 
+def chromium() -> str | None:
+    """Where the browser is; None for playwright's own."""
+    return next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
+
+
 def serve(folder: Path) -> str:
     """A lab over the recorded runs, in a thread of this process."""
     import uvicorn
@@ -120,19 +124,19 @@ def serve(folder: Path) -> str:
     return f"http://127.0.0.1:{port}"
 
 
-def store(content: bytes, file: Path) -> None:
-    """Smaller and in few colours."""
+def store(content: bytes, file: Path, width: int = SHOWN, largest: int = LARGEST) -> None:
+    """At that width, and in few colours."""
     import io
 
     from PIL import Image
 
     picture = Image.open(io.BytesIO(content)).convert("RGB")
-    small = picture.resize((SHOWN, round(picture.height * SHOWN / picture.width)), Image.Resampling.LANCZOS)
+    small = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)
     for colours in COLOURS:
         small.quantize(colours, method=Image.Quantize.MEDIANCUT, kmeans=3, dither=Image.Dither.NONE).save(
             file, optimize=True
         )
-        if file.stat().st_size < LARGEST:
+        if file.stat().st_size < largest:
             break
     print(f"{file.name}: {small.width} × {small.height}, {file.stat().st_size >> 10} kB", flush=True)
 

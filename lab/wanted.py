@@ -51,7 +51,8 @@ class Wanted:
 
         `last` is the newest stop, `checkpoint` those that the stops lead to, `source` each network (the run's teacher and student,
         the teachers of runs laid over it, models), `weights` the same where their weights are, `turned` those with the one they
-        are turned towards, `beside` a run's step shown with the crops of another, `many` the images, and how many of them."""
+        are turned towards, `over` the runs laid over it, `beside` a run's step shown with the crops of another, `many` the images,
+        and how many of them."""
         name, models, count = name_of(self.run), [f"model:{model}" for model in self.models], self.crowd or COUNTS[1]
         many_of_data = self.pictures == "data" or self.crowd > 0
         texts = [*self.shown(), *([f"data:{name}"] if many_of_data and not self.pictures else [])]
@@ -68,6 +69,7 @@ class Wanted:
             "image": self.images,
             "probe": range(len(self.run.probe_images.images) if self.stops else 0),
             "images": self.shown(),
+            "over": [",".join(name_of(one.run) for one in self.laid)] if self.laid else [],
             "count": [0, *([count] if many_of_data else [])],
         }
         return {key: [_quoted(str(value)) for value in values] for key, values in found.items()} | {

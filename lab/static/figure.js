@@ -2,6 +2,7 @@
 
 import { bound, switched } from "./bound.js";
 import { card, css, h } from "./dom.js";
+import { laid } from "./laid.js";
 import { painted } from "./tiles.js";
 
 const CONFIG = { displaylogo: false, showSendToCloud: false, responsive: true, displayModeBar: "hover" };
@@ -18,7 +19,7 @@ export function mount(element, host) {
   const plot = h("div", { class: "plot figure" }), status = h("p", { class: "hint", role: "status" });
   body.append(plot, status);
   let asked = 0, last = "", visible = false;
-  host.on(["stop", "run", "data", "theme", ...Object.keys(controls).map(kept)], load);
+  host.on(["stop", "run", "overlay", "beside", "data", "theme", ...Object.keys(controls).map(kept)], load);
   new IntersectionObserver(([entry]) => { visible = entry.isIntersecting; load(); }, { rootMargin: "250px" }).observe(body);
   body.addEventListener("whole", () => { visible = true; load(); }); // about to be saved
 
@@ -35,8 +36,9 @@ export function mount(element, host) {
     if (!visible) return; // plotly takes as long as all pictures that are looked at
     const stop = host.stop();
     if (!host.run() || stop === null) { status.textContent = "The first pictures come with the first checkpoint."; return; }
-    const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen()))}`;
-    const version = host.about.grows ? String(host.run().head.step) : "";
+    const over = host.about.beside ? laid(host).slice(1).filter(({ track }) => track) : [];
+    const path = `figure/${name}/${host.get("run")}/${stop}?controls=${encodeURIComponent(JSON.stringify(chosen()))}${over.length ? `&beside=${over.map(({ id }) => id).join(",")}` : ""}`;
+    const version = host.about.grows ? [host.run(), ...over.map(({ track }) => track)].map(({ head }) => head.step).join() : "";
     const wanted = path + version + css("ink");
     if (wanted === last) return;
     last = wanted;

@@ -75,6 +75,8 @@ class View:
     """What it asks for, for hosts that can't compute: paths with `{run}`, `{step}`, `{name:this|that}` (`lab.onefile`)."""
     grows: bool = False
     """Of a figure: whether every logged step changes it, and not only the clock's."""
+    beside: bool = False
+    """Of a figure: whether it draws runs too that are laid over the chosen one."""
     films: bool = False
     """Whether Python can draw it at any step (`lab.stills`), for films and where no script runs."""
 

@@ -4,8 +4,9 @@
     def norms(probe: Probe, *, network: Network = "teacher", image: int = 0) -> go.Figure: ...
 
 The first argument says what is read: a `Run`, or a `Probe` of it at the clock's step.  Keyword arguments become controls: a
-`Literal` a list of choices, a `bool` a switch, a number a field; their defaults are where the controls begin.  The function
-returns a plotly figure, whose axes have titles with units."""
+`Literal` a list of choices, a `bool` a switch, a number a field; their defaults are where the controls begin.  One that takes
+`beside: tuple[Run, ...] = ()` is given the runs that are laid over.  The function returns a plotly figure, whose axes have titles
+with units."""
 
 from __future__ import annotations
 
@@ -29,12 +30,14 @@ class Figure:
     reads: type
     hints: dict[str, Any]
 
-    def __call__(self, run: Run, step: int | None = None, **controls: Any) -> Any:
-        """The plotly figure for a run, at a step where that matters."""
+    def __call__(self, run: Run, step: int | None = None, beside: tuple[Run, ...] = (), **controls: Any) -> Any:
+        """The plotly figure for a run, at a step where that matters, and for runs laid over it where it draws those."""
         if unknown := controls.keys() - self.view.controls.keys():
             raise RunError(
                 f"{self.view.name} has no control {sorted(unknown)[0]!r}; it has {', '.join(self.view.controls)}."
             )
+        if self.view.beside:
+            controls["beside"] = beside
         return self.function(run.probe(step) if self.reads is Probe else run, **controls)
 
 
@@ -49,11 +52,18 @@ def figure(*, page: str, title: str, shows: str, look: str, place: int = 50, hal
         first, *others = inspect.signature(function).parameters.values()
         if hints.get(first.name) not in (Run, Probe):
             raise TypeError(f"the figure {name} reads a {hints.get(first.name)}; expected a Run or a Probe.")
-        controls = {p.name: control(hints[p.name], p.default, f"{name}({p.name})") for p in others}
-        asked = "figure/{name}/{run}/{step}?controls={controls}".replace("{name}", name)
+        others_too = hints.get("beside") == tuple[Run, ...]
+        controls = {
+            p.name: control(hints[p.name], p.default, f"{name}({p.name})")
+            for p in others
+            if not (others_too and p.name == "beside")
+        }
+        asked = ["figure/{name}/{run}/{step}?controls={controls}".replace("{name}", name)]
+        if others_too:
+            asked.append(f"{asked[0]}&beside={{over}}")
         view = View(
-            name, page, title, shows, look, place, half, needs, module="figure", controls=controls, records=[asked],
-            grows=hints[first.name] is Run,
+            name, page, title, shows, look, place, half, needs, module="figure", controls=controls, records=asked,
+            grows=hints[first.name] is Run, beside=others_too,
         )  # fmt: skip
         FIGURES[name] = Figure(view, function, hints[first.name], hints)
         return function
@@ -74,14 +84,15 @@ def control(hint: Any, default: Any, where: str) -> dict[str, Any]:
 
 
 @answers("figure/{name}/{run}/{step}")
-def drawn(house: House, name: str, run: str, step: int, controls: str = "{}") -> Reply:
-    """A figure as plotly's JSON; `controls` is JSON too."""
+def drawn(house: House, name: str, run: str, step: int, controls: str = "{}", beside: str = "") -> Reply:
+    """A figure as plotly's JSON; `controls` is JSON too, `beside` runs laid over, separated by commas."""
     if name not in FIGURES:
         raise RunError(f"there is no figure {name[:40]!r}. Figures: {', '.join(FIGURES)}.")
     known, found = FIGURES[name], house.shelf.run(run)
     chosen = {k: value_of(str(v), known.hints[k], k) for k, v in json.loads(controls).items() if k in known.hints}
     source = found.probe(step).file if known.reads is Probe else found.path / "metrics.jsonl"
+    laid = tuple(house.shelf.run(one) for one in beside.split(",") if one)
     return Reply(
-        lambda: json.loads(known(found, step, **chosen).to_json()),
-        f"{name} {run} {step} {stamp(source)} {sorted(chosen.items())}",
+        lambda: json.loads(known(found, step, laid, **chosen).to_json()),
+        f"{name} {run} {step} {stamp(source, *(one.path / 'metrics.jsonl' for one in laid))} {beside} {sorted(chosen.items())}",
     )

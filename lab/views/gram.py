@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,12 @@ IMAGES = 8
 """Probe images that the curves are means of."""
 WORK = 4096 * 1024
 """Numbers in one image's features, beyond which fewer images are read."""
+LOOKS = [
+    ("circle", "solid"), ("square", "dot"), ("diamond", "dash"), ("triangle-up", "dashdot"), ("x", "longdash"),
+    ("star", "longdashdot"),
+]  # fmt: skip
+"""Of the run and of those laid over it, as on the other pages (laid.js)."""
+RIM = "#d55e00"
 Dense = Literal["pca_iou", "jaccard/best_head"]
 
 
@@ -83,42 +90,57 @@ def _contrast(patches: np.ndarray, grid: tuple[int, int], run: str) -> float:
     page="gram",
     place=40,
     title="Dense against global",
-    shows="Each dot is one evaluation: right, the class token tells classes better; up, patches find objects better.",
+    shows="Each dot is one evaluation: right, the class token tells classes better; up, patches find objects "
+    "better; runs laid over have symbols of their own, and what Gram anchoring held has a rim.",
     look="Training first goes up and right. Dense decay turns the path down while it still goes right: an anchor's time.",
     needs="an evaluation that logged both: labels for k-NN, masks for the rest",
 )
-def dense_against_global(run: Run, *, dense: Dense = "pca_iou") -> Any:
+def dense_against_global(run: Run, *, dense: Dense = "pca_iou", beside: tuple[Run, ...] = ()) -> Any:
     """k-NN accuracy of the teacher against a dense metric, joined in the order of training."""
     import plotly.graph_objects as go
 
-    table = run.metrics()
     titles = {
         "pca_iou": "object in the first component (IoU)",
         "jaccard/best_head": "attention on the object (Jaccard)",
     }
-    drawn = go.Figure()
-    if {"knn/teacher", dense} <= set(table.columns):
+    drawn, last, anchored = go.Figure(), 0, False
+    for one, (symbol, dash) in zip((run, *beside), LOOKS):
+        table = one.metrics()
+        if not {"knn/teacher", dense} <= set(table.columns):
+            continue
         rows = table[["step", "knn/teacher", dense]].dropna()
+        config = one.config
+        held = [config.phase(config.phase_before(step)).gram.weight > 0 for step in rows["step"]]
+        rims = {
+            "color": [RIM if on else "rgba(134,140,150,.8)" for on in held],
+            "width": [2 if on else 1 for on in held],
+        }
+        last, anchored = max(last, *rows["step"], 0), anchored or any(held)
         drawn.add_scatter(
-            x=rows["knn/teacher"], y=rows[dense], mode="lines+markers", name=run.name, text=rows["step"],
-            line={"color": "rgba(134,140,150,.6)", "width": 1.2},
-            hovertemplate="step %{text}<br>k-NN %{x:.1%}, dense %{y:.1%}<extra></extra>",
-            marker={"color": np.log10(rows["step"] + 1), "colorscale": "Cividis", "size": 9, "colorbar": _steps(rows["step"]),
-                    "line": {"color": "rgba(134,140,150,.8)", "width": 1}},
+            x=rows["knn/teacher"], y=rows[dense], mode="lines+markers", name=one.name, text=rows["step"],
+            line={"color": "rgba(134,140,150,.6)", "width": 1.2, "dash": dash},
+            hovertemplate=f"{escape(one.name)}, step %{{text}}<br>k-NN %{{x:.1%}}, dense %{{y:.1%}}<extra></extra>",
+            marker={"color": np.log10(rows["step"] + 1), "coloraxis": "coloraxis", "size": 9, "symbol": symbol, "line": rims},
         )  # fmt: skip
-    else:
+    if not drawn.data:
         drawn.update_layout(title=f"this run logs no {dense} beside k-NN accuracy")
+    if anchored:
+        drawn.add_scatter(x=[None], y=[None], mode="markers", name="Gram anchoring", marker={
+            "symbol": "circle-open", "size": 9, "color": RIM, "line": {"width": 2, "color": RIM}})  # fmt: skip
     share = {"tickformat": ".1~%", "autorangeoptions": {"clipmin": 0, "clipmax": 1}}  # around one dot plotly shows ±1
-    drawn.update_xaxes(title="k-NN accuracy, teacher (share of held-out images)", **share)
+    drawn.update_xaxes(title="k-NN accuracy, teacher (share)", **share)
     drawn.update_yaxes(title=titles.get(dense, f"{dense} (share)"), **share)
+    legend = {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom"}
+    drawn.update_layout(coloraxis={"colorscale": "Cividis", "colorbar": _steps(last)}, legend=legend)
     return drawn
 
 
-def _steps(steps: Any) -> dict[str, Any]:
+def _steps(last: int) -> dict[str, Any]:
     """A colour bar with steps at powers of ten."""
-    powers = range(int(np.log10(max(int(steps.max()), 1))) + 1) if len(steps) else range(1)
+    powers = range(int(np.log10(max(int(last), 1))) + 1)
     return {
         "title": "step",
+        "thickness": 16,
         "tickvals": [np.log10(10**p + 1) for p in powers],
         "ticktext": [f"{10**p:,}" for p in powers],
     }

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from dino_core.errors import RunError
 from lab.analysis import gram
 from lab.answers import House
+from lab.local import find, name_of
 from lab.run import Run
 from lab.shelf import Shelf
 from lab.views.gram import dense_against_global
@@ -115,5 +117,25 @@ def test_dense_is_drawn_against_global_with_named_axes() -> None:
     assert np.asarray(drawn.data[0].y, float) == pytest.approx(table["pca_iou"].to_numpy())
     assert "k-NN" in drawn.layout.xaxis.title.text
     assert "IoU" in drawn.layout.yaxis.title.text
+    assert [trace.name for trace in drawn.data] == [run.name], "nothing is laid over, and nothing was anchored"
     for axis in (drawn.layout.xaxis, drawn.layout.yaxis):
         assert (axis.autorangeoptions.clipmin, axis.autorangeoptions.clipmax) == (0, 1), "shares, also of one dot"
+
+
+def test_runs_laid_over_are_drawn_too_and_what_was_anchored_has_a_rim() -> None:
+    anchored, plain = find("dinov3_shapes"), find("dino_shapes")
+    house = House(Shelf([anchored.path.parent]), Worker())
+    said = house.ask(
+        f"figure/dense_against_global/{name_of(anchored)}/3000", {"controls": "{}", "beside": name_of(plain)}
+    ).make()
+    first, second, legend = said["data"]
+    assert [trace["name"] for trace in (first, second, legend)] == [anchored.name, plain.name, "Gram anchoring"]
+    rows = anchored.metrics()[["step", "knn/teacher", "pca_iou"]].dropna()
+    rims = [step for step, width in zip(rows["step"], first["marker"]["line"]["width"], strict=True) if width == 2]
+    assert rims == [step for step in rows["step"] if step > 1800], "the Gram phase begins at 1800 and lasts"
+    assert set(second["marker"]["line"]["width"]) == {1}
+    assert first["marker"]["symbol"] != second["marker"]["symbol"]
+    alone = house.ask(f"figure/dense_against_global/{name_of(plain)}/6000", {}).make()
+    assert [trace["name"] for trace in alone["data"]] == [plain.name]
+    with pytest.raises(RunError):
+        house.ask(f"figure/dense_against_global/{name_of(anchored)}/3000", {"beside": "0" * 8}).make()
