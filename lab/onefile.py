@@ -150,19 +150,13 @@ def recorded(views: Iterable[View], *runs: Wanted) -> Iterator[tuple[str, Any]]:
     yield "views", {"pages": _pages(wanted), "views": {view.name: asdict(view) for view in wanted}}
     students = any("student.patches" in one.run.probe(stop) for one in runs for stop in one.stops)
     counts = [int(count) for count in runs[0].choices()["count"]]
-    yield (
-        "sight",
-        {"models": list(runs[0].models), "folders": [], "takes": False, "students": students, "counts": counts},
-    )
+    offered = {"models": list(runs[0].models), "folders": [], "takes": False}
+    yield "sight", {**offered, "students": students, "counts": counts}
     for one, name in zip(runs, names, strict=True):
         news = make(f"run/{name}/since?cursor=")
         head = news["head"]
-        news["head"] = {
-            **head,
-            "probes": list(one.stops),
-            "checkpoints": one.checkpoints,
-            "status": _still(head["status"]),
-        }
+        kept = {"probes": list(one.stops), "checkpoints": one.checkpoints}
+        news["head"] = {**head, **kept, "status": _still(head["status"])}
         yield f"run/{name}/since?cursor=", news
         yield from _asked(wanted, one)
     for name, other in itertools.permutations(names, 2):

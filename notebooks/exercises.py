@@ -70,7 +70,7 @@ class Exercise:
     hints: Sequence[str] = ()
     """From a nudge to all but the answer."""
     constant: Collection[int] = ()
-    """Places of arguments to which no gradient may flow back; to all other tensors it must.  None: gradients are not asked for."""
+    """Places of arguments to which no gradient may flow back; to all other tensors it must.  Empty: gradients are not asked for."""
     minutes: int = 5
     tolerance: float = 1e-4
     praise: str = "Right."

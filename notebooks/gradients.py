@@ -20,10 +20,19 @@ def flow(
         for place, value in enumerate(given)
         if isinstance(value, Tensor) and value.requires_grad
     }
-    result = answer(*given)
+    try:
+        result = answer(*given)
+    except Exception as error:
+        return (
+            "the value is right, but your function stops where it has to be differentiated, with "
+            f"{type(error).__name__}: {error}"
+        )
     called = [names[place] if place < len(names) else f"argument {place + 1}" for place in leaves]
-    if not result.requires_grad:
-        return "the value is right, but no gradient comes of it: nobody would learn. What is detached is too much."
+    if not isinstance(result, Tensor) or not result.requires_grad:
+        return (
+            "the value is right, but no gradient comes of it: nobody would learn. What is detached, or made a "
+            "plain number, is too much."
+        )
     found = torch.autograd.grad(result.sum(), list(leaves.values()), allow_unused=True)
     for place, name, gradient in zip(leaves, called, found):
         flows = gradient is not None and bool(gradient.any())

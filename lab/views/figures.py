@@ -52,18 +52,14 @@ def figure(*, page: str, title: str, shows: str, look: str, place: int = 50, hal
         first, *others = inspect.signature(function).parameters.values()
         if hints.get(first.name) not in (Run, Probe):
             raise TypeError(f"the figure {name} reads a {hints.get(first.name)}; expected a Run or a Probe.")
-        others_too = hints.get("beside") == tuple[Run, ...]
-        controls = {
-            p.name: control(hints[p.name], p.default, f"{name}({p.name})")
-            for p in others
-            if not (others_too and p.name == "beside")
-        }
-        asked = ["figure/{name}/{run}/{step}?controls={controls}".replace("{name}", name)]
-        if others_too:
-            asked.append(f"{asked[0]}&beside={{over}}")
+        beside = hints.get("beside") == tuple[Run, ...]
+        set_by_hand = [p for p in others if not (beside and p.name == "beside")]
+        controls = {p.name: control(hints[p.name], p.default, f"{name}({p.name})") for p in set_by_hand}
+        asked = "figure/{name}/{run}/{step}?controls={controls}".replace("{name}", name)
+        records = [asked, *([f"{asked}&beside={{over}}"] if beside else [])]
         view = View(
-            name, page, title, shows, look, place, half, needs, module="figure", controls=controls, records=asked,
-            grows=hints[first.name] is Run, beside=others_too,
+            name, page, title, shows, look, place, half, needs, module="figure", controls=controls, records=records,
+            grows=hints[first.name] is Run, beside=beside,
         )  # fmt: skip
         FIGURES[name] = Figure(view, function, hints[first.name], hints)
         return function

@@ -117,7 +117,7 @@ def dense_against_global(run: Run, *, dense: Dense = "pca_iou", beside: tuple[Ru
         }
         last, anchored = max(last, *rows["step"], 0), anchored or any(held)
         drawn.add_scatter(
-            x=rows["knn/teacher"], y=rows[dense], mode="lines+markers", name=one.name, text=rows["step"],
+            x=rows["knn/teacher"], y=rows[dense], mode="lines+markers", name=escape(one.name), text=rows["step"],
             line={"color": "rgba(134,140,150,.6)", "width": 1.2, "dash": dash},
             hovertemplate=f"{escape(one.name)}, step %{{text}}<br>k-NN %{{x:.1%}}, dense %{{y:.1%}}<extra></extra>",
             marker={"color": np.log10(rows["step"] + 1), "coloraxis": "coloraxis", "size": 9, "symbol": symbol, "line": rims},

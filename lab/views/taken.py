@@ -46,11 +46,11 @@ def export(house: House, view: str, run: str, state: str = "{}") -> Reply:
     known = {row["id"] for row in house.shelf.listing()} - {run}
     laid = [str(said.get("overlay") or ""), *str(said.get("beside") or "").split(",")]
     others = tuple(house.shelf.run(one).path for one in dict.fromkeys(laid) if one in known)
-    return _made(_document, house.shelf.run(run), view, state, chosen, others)
+    return _made(_document, house.shelf.run(run), view, state, chosen, others, laid=others)
 
 
-def _made(make: Any, run: Run, view: str, state: str, *more: Any) -> Reply:
-    grown = f"{stamp(run.path / 'metrics.jsonl', run.path / 'probes')}"
+def _made(make: Any, run: Run, view: str, state: str, *more: Any, laid: tuple[Path, ...] = ()) -> Reply:
+    grown = " ".join(stamp(path / "metrics.jsonl", path / "probes") for path in (run.path, *laid))
     key = f"{make.__name__} {view} {run.path} {state} {grown} {more}"
     return Reply(lambda: make(view, run.path, state, grown, *more), key)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import warnings
 from pathlib import Path
@@ -15,8 +16,11 @@ from safetensors.numpy import load
 import lab
 from dino_core.errors import DinoError, RunError
 from lab import films, local, onefile, sight, stills
+from lab.answers import House
+from lab.shelf import Shelf
 from lab.site import site
 from lab.views import catalogue
+from lab.worker import Worker
 from tests.apps.growing import Growing
 
 
@@ -174,3 +178,19 @@ def test_a_widget_that_looks_through_networks_brings_their_bar_and_the_clock(run
     with pytest.raises(RunError, match="at most 6 stand on one axis"):
         lab.show("loss", run, overlay=[run] * 6)
     assert "{run}" not in str(lab.answer(run, "sight/images?images=probe:{run}").keys())
+
+
+def test_a_file_is_made_anew_when_a_run_that_is_laid_over_has_grown(tmp_path: Path) -> None:
+    runs = [Growing(tmp_path / name, name=name) for name in ("one", "other")]
+    for one in runs:
+        one.log(4)
+        one.probe()
+    house = House(Shelf([tmp_path]), Worker())
+    ids = {row["name"]: row["id"] for row in house.shelf.listing()}
+    asked = f"export/loss/{ids['one']}", {"state": json.dumps({"overlay": ids["other"]})}
+    before = house.ask(*asked).key
+    assert house.ask(*asked).key == before
+    runs[1].log(4)
+    assert house.ask(*asked).key != before
+    for one in runs:
+        one.writer.close()

@@ -109,6 +109,11 @@ distilled = EXERCISES["09.1"]
         (lambda s, t, w, c: distilled.right(s, t, w, c), "a gradient flows into `t`, which is a constant"),
         (lambda s, t, w, c: distilled.right(s.detach(), t, w, c), "no gradient reaches `s`"),
         (lambda s, t, w, c: distilled.right(s.detach(), t.detach(), w, c), "no gradient comes of it"),
+        (lambda s, t, w, c: distilled.right(s, t, w, c).item(), "no gradient comes of it"),
+        (
+            lambda s, t, w, c: distilled.right(s, torch.tensor(t.numpy()), w, c),
+            "stops where it has to be differentiated",
+        ),
     ],
 )
 def test_a_right_value_that_teaches_the_wrong_network_is_not_right(answer, sentence):
