@@ -37,6 +37,8 @@ POLICY = (
     "default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval' blob:; worker-src blob:; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:; connect-src data: blob:; base-uri 'none'; form-action 'none'"
 )
+FOLDERS = re.compile(r"(?<![\w.])(?:/[^/\s'\"]+)+/(?=[^/\s'\"])")
+"""Of a path in a sentence: a file is handed on, and where things lie on this machine is nobody's business."""
 COMBINATIONS = 24
 """Settings of one figure that are recorded at most."""
 
@@ -82,7 +84,11 @@ def export(
     `steps` are the stops of its clock (by default 12 spread by ratio), `layers` and `images` what else is recorded where a view
     asks for each by itself (the last layer, and the image it begins with), `models` and `pictures` further networks and images
     (`lab.offer`; `folder:0`), `overlay` one or several runs laid over this one; `state` is where the reader begins (step=500).
-    Answers that a worker still computes are waited for, up to `patience` seconds.  Gives the size and what is not in it."""
+    Answers that a worker still computes are waited for, up to `patience` seconds.  Gives the size and what is not in it; DinoError
+    for a model that can't be opened."""
+    source = find(run)
+    for model in models if source.probes else ():  # one that can't be opened is said before anything is written
+        make(f"sight/features?source=model:{quote(model, safe=':')}&images=probe:{name_of(source)}")
     text, answers, limits = document(
         views, run, steps=steps, layers=layers, images=images, models=models, pictures=pictures, overlay=overlay,
         patience=patience, **state,
@@ -175,8 +181,8 @@ def _asked(views: Iterable[View], wanted: Wanted) -> Iterator[tuple[str, Any]]:
                 try:
                     content = _waited(path, until)
                 except DinoError as error:
-                    if "{model}" in template:  # what a network can't be asked is worth saying in its place
-                        yield path, Refused(str(error))
+                    if "=model:" in path:  # what a network can't be asked is worth saying in its place
+                        yield path, Refused(FOLDERS.sub("", str(error)))
                     continue
                 except (OSError, KeyError, ValueError):
                     continue

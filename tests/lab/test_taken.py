@@ -180,6 +180,17 @@ def test_a_widget_that_looks_through_networks_brings_their_bar_and_the_clock(run
     assert "{run}" not in str(lab.answer(run, "sight/images?images=probe:{run}").keys())
 
 
+def test_a_model_that_is_not_there_is_said_before_a_file_is_written(run: lab.Run, tmp_path: Path) -> None:
+    models = local.offer(models=[str(tmp_path / "nothere.pth")])["models"]
+    missing = [name for name in models if "nothere" in name]
+    with pytest.raises(DinoError, match="nothere"):
+        lab.export("heads", run, tmp_path / "one.html", models=missing)
+    assert not (tmp_path / "one.html").exists()
+    text, _, _ = onefile.document("heads", run, models=missing)
+    assert "nothere.pth does not exist" in text, "a page's button writes the file all the same, with the reason in it"
+    assert str(tmp_path) not in text
+
+
 def test_a_file_is_made_anew_when_a_run_that_is_laid_over_has_grown(tmp_path: Path) -> None:
     runs = [Growing(tmp_path / name, name=name) for name in ("one", "other")]
     for one in runs:
