@@ -19,6 +19,7 @@ from safetensors.numpy import load
 from lab.analysis import artifacts, attention
 from tests.apps.served import serving
 from tests.apps.test_browser import Lab, Watched, browser  # noqa: F401 (a fixture)
+from tests.chromium import ARGUMENTS, CHROMIUM
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -205,6 +206,27 @@ def test_photographs_are_handed_in_by_file_drop_and_paste_and_folders_chosen(loo
     looking.watched.wait(
         "document.querySelector('[data-view=sources] [role=status]').textContent.includes('no image this lab opens')"
     )
+
+
+def test_a_frame_of_the_camera_is_looked_at_like_any_image(browser: Browser, lab: Lab) -> None:  # noqa: F811
+    """Chromium's own pretended camera: a green picture."""
+    pretended = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    another = browser.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *pretended])
+    watched = Watched(another.new_page(viewport={"width": 1280, "height": 900}), lab)
+    page = Looking(watched, lab.ids["dino_shapes"]).open().page
+    page.locator("[data-view=sources] button", has_text="Camera").click()
+    page.locator("[data-view=sources] .lens button", has_text="Take this frame").click()
+    watched.wait("new URLSearchParams(location.search).get('images')?.startsWith('set:')")
+    watched.wait("document.querySelectorAll('[data-view=heads] .strip-item').length === 1")
+    images = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["images"][0]
+    query = urllib.parse.urlencode({"images": images})
+    frame = load(urllib.request.urlopen(f"{lab.address}/api/sight/images?{query}").read())["images"][0]
+    red, green, blue = frame.reshape(-1, 3).mean(0)
+    assert green > 100
+    assert max(red, blue) < 60
+    assert watched.foreign == []
+    assert watched.errors == []
+    another.close()
 
 
 def test_images_handed_in_wait_for_no_answer_about_others_and_stay(looking: Looking) -> None:
