@@ -43,7 +43,9 @@ def _free(path: Path) -> Path:
 
 
 def command(folder: Path, first: str, arguments: list[str]) -> list[str]:
-    """What starts JupyterLab there with the kernel of this environment; only for this machine, unless told otherwise."""
+    """What starts JupyterLab there with the kernel of this environment; only for this machine, unless told otherwise.
+
+    JupyterLab refuses root, who is who one is in many a container, until told that this is meant."""
     elsewhere = any(word.split("=")[0] in ("--ip", "--ServerApp.ip") for word in arguments)
     return [
         sys.executable,
@@ -52,9 +54,14 @@ def command(folder: Path, first: str, arguments: list[str]) -> list[str]:
         f"--ServerApp.root_dir={folder.resolve()}",
         f"--LabApp.default_url=/lab/tree/{first}",
         *([] if elsewhere else ["--ServerApp.ip=127.0.0.1"]),
+        *(["--allow-root"] if _is_root() else []),
         *OFFLINE,
         *arguments,
     ]
+
+
+def _is_root() -> bool:
+    return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def environment() -> dict[str, str]:

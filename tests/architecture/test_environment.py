@@ -33,6 +33,11 @@ def test_conda_and_pip_describe_the_same_environment():
     assert conda - {"--editable ."} == pip
 
 
+def test_conda_is_asked_for_channels_that_every_version_knows():
+    """`nodefaults` was a word of its own once; conda 26 looks for a channel of that name, and fails."""
+    assert yaml.safe_load((ROOT / "environment.yml").read_text())["channels"] == ["conda-forge"]
+
+
 def test_every_tested_version_is_one_that_is_allowed():
     from packaging.requirements import Requirement
 

@@ -49,6 +49,12 @@ def test_it_starts_on_the_first_notebook_and_only_here(tmp_path):
     assert [word for word in told if ".ip=" in word] == ["--ServerApp.ip=0.0.0.0"]
 
 
+@pytest.mark.parametrize(("user", "told"), [(0, True), (1000, False)])
+def test_root_is_told_to_jupyterlab_which_refuses_it_else(user, told, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "geteuid", lambda: user, raising=False)
+    assert ("--allow-root" in command(tmp_path, "00_tour.ipynb", [])) is told
+
+
 def answer(url: str) -> str:
     """Of a server that has said where it will listen, and may not listen yet."""
     until = time.monotonic() + 60
@@ -65,7 +71,7 @@ def answer(url: str) -> str:
 def test_jupyterlab_starts_and_its_kernels_know_the_course(tmp_path):
     """A real server; what it tells the page about news and updates; what a kernel of it imports is tested by executing."""
     words = [sys.executable, "-m", "notebooks", "open", "--folder", str(tmp_path / "course"), "--no-browser"]
-    words += ["--ServerApp.port=0", "--IdentityProvider.token=abc", "--allow-root"]
+    words += ["--ServerApp.port=0", "--IdentityProvider.token=abc"]
     log = tmp_path / "log"
     settings = {**environment(), "JUPYTER_RUNTIME_DIR": str(tmp_path / "runtime")}
     with log.open("w") as out:
