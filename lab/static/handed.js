@@ -67,18 +67,21 @@ function drawn(image, width, height) {
   return new Promise((done) => canvas.toBlob(done, "image/jpeg", 0.93));
 }
 
-/** One frame of a camera, when the person says so; null when they think better of it. */
-export async function photographed(place) {
+/** One frame of a camera, when the person says so, once there is a picture; null when they think better of it or `signal` says so. */
+export async function photographed(place, signal) {
   const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 1280 } } });
   const video = h("video", { autoplay: true, playsinline: true, "aria-label": "What the camera sees" });
-  video.muted = true;
-  video.srcObject = stream;
   return new Promise((done) => {
-    const end = (result) => { stream.getTracks().forEach((track) => track.stop()); place.replaceChildren(); done(result); };
-    place.replaceChildren(video, h("div", { class: "controls" },
-      h("button", { type: "button", class: "follow", onclick: async () => { if (video.videoWidth) end(await drawn(video, video.videoWidth, video.videoHeight)); } }, "Take this frame"),
-      h("button", { type: "button", class: "quiet", onclick: () => end(null) }, "Cancel")));
-    place.querySelector("button").focus();
+    const end = (result) => { stream.getTracks().forEach((track) => track.stop()); if (video.parentNode === place) place.replaceChildren(); done(result); };
+    if (signal.aborted) return end(null);
+    signal.addEventListener("abort", () => end(null));
+    const take = h("button", { type: "button", class: "follow", disabled: true, onclick: async () => end(await drawn(video, video.videoWidth, video.videoHeight)) }, "Take this frame");
+    const cancel = h("button", { type: "button", class: "quiet", onclick: () => end(null) }, "Cancel");
+    video.addEventListener("loadeddata", () => { take.disabled = false; take.focus(); }, { once: true });
+    video.muted = true;
+    video.srcObject = stream;
+    place.replaceChildren(video, h("div", { class: "controls" }, take, cancel));
+    cancel.focus();
   });
 }
 

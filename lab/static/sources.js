@@ -36,7 +36,7 @@ export function mount(element, host) {
   const status = h("p", { class: "hint", role: "status" }), lens = h("div", { class: "lens" });
   const labelled = (text, list) => h("label", { class: "labelled" }, text, list);
   element.append(h("div", { class: "controls" }, labelled("network", network), labelled("beside it", against), labelled("images", images), labelled("pixels", size), open, play, file, camera), lens, status);
-  let timer = null, offered = { models: [], folders: [], takes: false };
+  let timer = null, cameraOn = new AbortController(), offered = { models: [], folders: [], takes: false };
   const area = host.about.alone ? element.closest(".dino-lab") ?? element : document; // in someone else's page, only what happens in our own place
   const handed = new Map(), films = new Map(); // sets of this visit, by name, and how many frames a video has
 
@@ -56,7 +56,7 @@ export function mount(element, host) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length && here()) { event.preventDefault(); hand(files); }
   });
-  host.on(["images", "page"], () => roll(false));
+  host.on(["images", "page"], () => { roll(false); cameraOn.abort(); }); // no camera stays on where nobody sees it
   fill();
 
   /** Frames one after the other; any other choice stops it. */
@@ -115,8 +115,10 @@ export function mount(element, host) {
   }
 
   async function photograph() {
+    cameraOn.abort(); // of an earlier click
+    cameraOn = new AbortController();
     try {
-      const frame = await photographed(lens);
+      const frame = await photographed(lens, cameraOn.signal);
       if (frame) hand([new File([frame], "camera", { type: "image/jpeg" })]);
     } catch (error) {
       status.textContent = `The camera gave nothing: ${error.message}`;

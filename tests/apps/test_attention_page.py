@@ -208,25 +208,45 @@ def test_photographs_are_handed_in_by_file_drop_and_paste_and_folders_chosen(loo
     )
 
 
-def test_a_frame_of_the_camera_is_looked_at_like_any_image(browser: Browser, lab: Lab) -> None:  # noqa: F811
-    """Chromium's own pretended camera: a green picture."""
+@pytest.fixture
+def camera(browser: Browser, lab: Lab) -> Iterator[Looking]:  # noqa: F811
+    """A browser with Chromium's own pretended camera, a green picture; the page tells of the `streams` it was given."""
     pretended = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
     another = browser.browser_type.launch(executable_path=CHROMIUM, args=[*ARGUMENTS, *pretended])
     watched = Watched(another.new_page(viewport={"width": 1280, "height": 900}), lab)
-    page = Looking(watched, lab.ids["dino_shapes"]).open().page
+    watched.page.add_init_script(
+        """window.streams = [];
+        const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+        navigator.mediaDevices.getUserMedia = (wanted) => ask(wanted).then((given) => { streams.push(given); return given; });"""
+    )
+    yield Looking(watched, lab.ids["dino_shapes"]).open()
+    assert watched.foreign == []
+    assert watched.errors == []
+    another.close()
+
+
+def test_a_frame_of_the_camera_is_looked_at_like_any_image(camera: Looking) -> None:
+    page, watched = camera.page, camera.watched
     page.locator("[data-view=sources] button", has_text="Camera").click()
     page.locator("[data-view=sources] .lens button", has_text="Take this frame").click()
     watched.wait("new URLSearchParams(location.search).get('images')?.startsWith('set:')")
     watched.wait("document.querySelectorAll('[data-view=heads] .strip-item').length === 1")
     images = urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["images"][0]
     query = urllib.parse.urlencode({"images": images})
-    frame = load(urllib.request.urlopen(f"{lab.address}/api/sight/images?{query}").read())["images"][0]
+    frame = load(urllib.request.urlopen(f"{watched.lab.address}/api/sight/images?{query}").read())["images"][0]
     red, green, blue = frame.reshape(-1, 3).mean(0)
     assert green > 100
     assert max(red, blue) < 60
-    assert watched.foreign == []
-    assert watched.errors == []
-    another.close()
+
+
+def test_no_camera_stays_on_where_nobody_sees_it(camera: Looking) -> None:
+    page, watched = camera.page, camera.watched
+    for clicks in (1, 2):
+        page.locator("[data-view=sources] button", has_text="Camera").click()
+        watched.wait(f"streams.length === {clicks} && document.querySelectorAll('.lens video').length === 1")
+    page.get_by_role("link", name="Patches", exact=True).click()  # another page has the source bar too
+    watched.wait("streams.every((stream) => !stream.active)")
+    assert page.locator(".lens video").count() == 0
 
 
 def test_images_handed_in_wait_for_no_answer_about_others_and_stay(looking: Looking) -> None:

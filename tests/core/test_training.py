@@ -418,6 +418,7 @@ def test_a_few_of_them_in_a_row_end_the_run_with_good_weights(tmp_path, monkeypa
         assert tensor.isfinite().all()
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's writer, under Python 3.13
 @pytest.mark.parametrize("writes", ["dino_core.checkpoint.save_teacher", "torch.save", "dino_core.loop.save_probe"])
 def test_a_full_disk_does_not_stop_training(writes, tmp_path, monkeypatch):
     """Really full: for a while no file of this process may be longer than 1 KiB, however it is written."""
