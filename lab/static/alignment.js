@@ -29,11 +29,12 @@ export function mount(element, host) {
 
   async function overTime() {
     if (!host.stops().length) { time.say("The first pictures come with the first checkpoint."); return; }
+    const run = host.get("run");
     try {
-      const run = host.get("run"), found = await host.ask(`run/${run}/cka`);
+      const found = await host.ask(`run/${run}/cka`);
       if (run !== host.get("run")) return;
       time.draw(found, `Checkpoints of ${host.run()?.head.name ?? "the run"}`, "step", "step");
-    } catch (error) { time.say(error.message); }
+    } catch (error) { if (run === host.get("run")) time.say(error.message); }
   }
 
   async function overDepth(current) {

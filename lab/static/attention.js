@@ -47,6 +47,7 @@ export function mount(element, host) {
   async function load() {
     const track = host.run(), stop = host.stop();
     if (!track || stop === null) {
+      asked++; // what is under way is of another run
       shown = null;
       [wanted, frames.of] = ["", null];
       for (const place of [tiles, film, filmTitle]) { forget(place); place.replaceChildren(); delete place.dataset.key; }

@@ -42,7 +42,7 @@ export function mount(element, host) {
         status.textContent = guess();
       } catch (error) {
         if (now !== asked) return;
-        found.set(id, { key }); // not asked again before there is more
+        if (!(error instanceof TypeError)) found.set(id, { key }); // not asked again before there is more
         status.textContent = id === host.get("run") ? error.message : `${track.head.name}: ${error.message}`;
       }
     }

@@ -9,6 +9,7 @@ import { laid, mark as picture } from "./laid.js";
 const CONFIG = {
   displaylogo: false, showSendToCloud: false, responsive: false, doubleClick: false, displayModeBar: false,
 };
+const AGAIN = 3000; // milliseconds until a plotly that could not be loaded is asked for again
 const MANY = 120; // points above which a curve has no dots, or is drawn twice: thin as logged, thick as its running mean
 const LABEL = 18; // pixels that a line's label needs
 const LEFT = 46, RIGHT = 10; // pixels beside every plot, so that the steps of all panels stand above one another
@@ -123,7 +124,9 @@ function onePanel(host, { height = 110 }) {
     if (busy) { later = true; return; }
     busy = true;
     try {
-      const Plotly = await host.plotly();
+      const Plotly = await host.plotly().catch((error) => { plot.textContent = error.message; });
+      if (!Plotly) { setTimeout(() => draw(now.panel, now.around), AGAIN); return; }
+      if (!plot.dataset.ready) plot.replaceChildren(); // what was said in its place
       size ??= [holder.clientWidth, holder.clientHeight];
       const { traces, layout } = figure(host, now.panel, now.around, size, drawn(), heights(host).get(now.panel.title));
       await Plotly.react(plot, traces, layout, CONFIG);

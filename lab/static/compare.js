@@ -34,7 +34,7 @@ export function mount(element, host) {
   host.on("data", () => { if (!shown) load(); });
   host.on("ownscale", () => { scaled(); paint(); });
   host.on("patch", () => { if (host.get("patch") === null) move(null); });
-  host.ask("sight").then(({ models }) => { offered = models.length ? models.map((name) => `model:${name}`) : ["first"]; load(); }, (error) => { status.textContent = error.message; });
+  host.sure("sight").then(({ models }) => { offered = models.length ? models.map((name) => `model:${name}`) : ["first"]; load(); }, (error) => { status.textContent = error.message; });
 
   function scaled() { likes.replaceChildren(host.get("ownscale") ? scale("cosine: each column's least", "cividis", "most") : scale("cosine −0.2", "cividis", "1")); }
 
@@ -63,21 +63,23 @@ export function mount(element, host) {
   }
 
   async function look(column, now) {
-    const image = chosen(), size = host.get("size");
-    column.title.textContent = nameOf(host, column.name);
-    if (!column.data) column.words.textContent = "A worker looks through this network …";
+    const image = chosen(), size = host.get("size"), called = nameOf(host, column.name), of = `${imagesOf(host)} ${image}`;
+    if (column.data && column.data.of !== of) { column.data = null; column.paint(); } // nothing of another picture over this one
+    if (!column.data) [column.title.textContent, column.words.textContent] = [called, "A worker looks through this network …"];
     try {
-      const source = encodeURIComponent(sourceOf(host, column.name)), of = encodeURIComponent(imagesOf(host));
-      const [features, scores, heads] = await Promise.all([seen(host, "features", column.name, { image }), host.kept(`compare/pca?source=${source}&images=${of}&image=${image}${size ? `&size=${size}` : ""}`),
+      const source = encodeURIComponent(sourceOf(host, column.name)), seenOn = encodeURIComponent(imagesOf(host));
+      const [features, scores, heads] = await Promise.all([seen(host, "features", column.name, { image }), host.kept(`compare/pca?source=${source}&images=${seenOn}&image=${image}${size ? `&size=${size}` : ""}`),
         seen(host, "heads", column.name, { image }).catch(() => null)]);
       if (now !== asked) return;
       const { said, tensors } = features;
-      column.data = { features: tensors, said, scores: scores.tensors.scores.data, attention: heads ? lastOf(heads, said) : null };
+      column.title.textContent = called;
+      column.data = { of, features: tensors, said, scores: scores.tensors.scores.data, attention: heads ? lastOf(heads, said) : null };
       const strongest = column.data.attention && Math.max(...column.data.attention);
       column.words.textContent = `${said.rows} × ${said.columns} patches, ${tensors.patches.shape[2]} features; ${percent(scores.said.explained.reduce((a, b) => a + b, 0), 0)} of the variance in three components; ${heads ? `most attention on one patch ${percent(strongest)}, ${number(strongest * said.rows * said.columns, 2)} × an even share` : "no attention to show"}`;
     } catch (error) {
       if (now !== asked) return;
       column.data = null;
+      column.title.textContent = called;
       column.words.textContent = error.message;
     }
     column.paint();

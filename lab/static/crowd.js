@@ -106,7 +106,7 @@ export function howMany(host) {
     list.value = String(count && Math.min(count, counts.at(-1)));
     element.hidden = kind === "set" || Boolean(recorded && (!ofData || recorded.length < 2));
   }
-  host.ask("sight").then((offered) => { folders = offered.folders; recorded = offered.counts ?? null; fill(); }, () => {});
+  host.sure("sight").then((offered) => { folders = offered.folders; recorded = offered.counts ?? null; fill(); }, () => {});
   host.on(["images", "crowd", "run", "data"], fill);
   fill();
   return element;

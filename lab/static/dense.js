@@ -33,7 +33,7 @@ export function mount(element, host) {
       if (found.get(id)?.key === key) continue;
       const entry = { key, ...(found.get(id) ?? {}), key };
       found.set(id, entry);
-      host.ask(path).then((said) => { entry.said = said; drawn.redraw(); }, (error) => console.warn(error.message));
+      host.ask(path).then((said) => { entry.said = said; drawn.redraw(); }, (error) => { console.warn(error.message); if (error instanceof TypeError) entry.key = ""; });
     }
   }
 

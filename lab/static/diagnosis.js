@@ -35,7 +35,7 @@ export function mount(element, host) {
   const about = h("p", { class: "about" });
   element.append(h("div", { class: "verdict-side" }, verdict, learnt), h("div", { class: "facts-side" }, bar, facts, about, h("div", { class: "controls verdict-save" }, host.about.tools?.({ element, data: numbers }))));
   let pages = [], titles = {};
-  host.ask("views").then((found) => { pages = found.pages; titles = found.views; show(); }, () => {});
+  host.sure("views").then((found) => { pages = found.pages; titles = found.views; show(); }, () => {});
   host.on(["data", "run"], show);
   setInterval(seen, 1000);
 

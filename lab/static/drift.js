@@ -35,9 +35,9 @@ export function mount(element, host) {
   function wanted() { const over = host.overlay(); return over ? `${over.id} ${over.head.probes.length}` : ""; }
 
   async function load() {
-    const track = host.run();
+    const track = host.run(), now = ++asked;
     if (!track || !host.stops().length) { first.clear(track ? "The first answers come with the first probes." : ""); return; }
-    const now = ++asked, run = host.get("run");
+    const run = host.get("run");
     other = wanted();
     try {
       const probe = await host.tensors("images");

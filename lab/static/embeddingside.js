@@ -28,9 +28,9 @@ export function side(host, key, { ask, search, towards, changed, ...to }) {
   async function load() {
     const track = host.run(), name = host.get(key), found = gathering(host, name), { own, count } = found;
     title.textContent = networkName(host, name);
-    const tokens = host.get("points"), method = host.get("layout"), of = `${found.of} ${tokens}`, stop = host.stop();
+    const now = ++asked, tokens = host.get("points"), method = host.get("layout"), of = `${found.of} ${tokens}`, stop = host.stop();
     if (found.problem !== null || (own && !track)) { if (found.problem && shown?.of !== of) leave(); status.say(found.problem ?? ""); return; }
-    const now = ++asked, current = () => now === asked && host.shown() && !status.stopped;
+    const current = () => now === asked && host.shown() && !status.stopped;
     if (anchor.key !== of) anchor = { key: of, at: anchorOf(host, found) };
     const tell = (sentence, share, left) => { if (now === asked) status.tell(sentence, share, left); };
     const { path } = found, layout = (which) => path("layout", `&anchor=${encodeURIComponent(anchor.at)}&tokens=${tokens}&method=${which}`);

@@ -55,7 +55,9 @@ export function mount(element, host) {
       for (const axis of ["xaxis", "yaxis"]) layout[axis] = { ...layout[axis], gridcolor: css("grid"), zerolinecolor: css("grid"), linecolor: css("grid") };
       await Plotly.react(plot, drawn.data, layout, CONFIG);
     } catch (error) {
-      if (now === asked) status.textContent = error.message;
+      if (now !== asked) return;
+      last = ""; // it may be asked for again
+      status.textContent = error.message;
     }
   }
 }

@@ -6,20 +6,32 @@ const FRAMES = 24;
 const LAST = 1500; // milliseconds more that the last frame stays
 const QUIET = 120; // milliseconds without a question under way, after which a card is taken to be drawn
 
+let filming = false; // two films would move one clock
+
 /** Pictures of a card at stops spread by ratio, first and last among them; the clock goes back to where it was.
     `line()` is what stands below each, `tell(i, n)` hears how far it is. */
 export async function frames(host, element, line, tell = () => {}) {
-  const stops = spread(host.stops(), FRAMES), { step, follow } = { step: host.get("step"), follow: host.get("follow") }, pictures = [];
+  if (filming) throw new Error("Another film is being made; one at a time.");
+  const run = host.get("run"), stops = spread(host.stops(), FRAMES), { step, follow } = { step: host.get("step"), follow: host.get("follow") }, pictures = [];
+  /** Whoever moves the clock, or goes elsewhere, wants that and no film: it is not moved back. */
+  const undisturbed = (stop) => {
+    filming = host.get("step") === stop && !host.get("follow") && host.get("run") === run && host.shown();
+    if (!filming) throw new Error("The film was given up: the clock, the run or the page was changed meanwhile.");
+  };
+  filming = true;
   host.set({ playing: false });
   try {
     for (const [i, stop] of stops.entries()) {
       tell(i + 1, stops.length);
       host.seek(stop);
       await settled(host);
+      undisturbed(stop);
       pictures.push(await pictureOf(element, line(), { scale: 1, type: "image/jpeg" }));
+      undisturbed(stop);
     }
   } finally {
-    host.set({ step, follow });
+    if (filming) host.set({ step, follow });
+    filming = false;
   }
   return pictures;
 }

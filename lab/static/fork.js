@@ -36,7 +36,7 @@ export function mount(element, host) {
 
   const noCheckpoint = h("p", { class: "hint", hidden: true });
   body.insertBefore(noCheckpoint, whole);
-  let form = null, changes = {}, chosen = null, asked = 0, checked = null, timer = null, last = "";
+  let form = null, changes = {}, chosen = null, asked = 0, checked = null, timer = null, last = "", due = true, failed = false, starting = false;
   host.on(["run", "stop", "data"], load);
   load();
   start.hidden = host.recorded;
@@ -44,36 +44,43 @@ export function mount(element, host) {
   if (!host.recorded) running();
 
   async function load() {
-    const track = host.run();
-    if (!track) return;
+    const track = host.run(), other = () => { asked++; due = whole.inert = true; }; // what stands there is of another checkpoint
+    if (!track) { other(); return; }
     const steps = track.head.checkpoints, run = host.get("run");
     at.parentElement.hidden = !steps.length;
     if (!steps.length) phase.parentElement.hidden = true;
-    whole.hidden = !steps.length || !form;
-    noCheckpoint.hidden = steps.length > 0;
-    if (!steps.length) { noCheckpoint.textContent = "A fork starts from a checkpoint; this run has not written one yet."; last = ""; return; }
+    whole.hidden = !steps.length || !form || failed;
+    noCheckpoint.hidden = steps.length > 0 && !failed;
+    if (!steps.length) { noCheckpoint.textContent = "A fork starts from a checkpoint; this run has not written one yet."; last = ""; other(); return; }
     if (last && !last.startsWith(`${run} `)) { chosen = null; phase.value = ""; }
     else if (last && busy()) chosen ??= Number(at.value);
     const step = steps.includes(chosen) ? chosen : steps.findLast((known) => known <= (host.stop() ?? Infinity)) ?? steps[0];
     offer(at, steps.map((known) => [known, number(known)]));
     at.value = step;
     const wanted = `${run} ${step} ${phase.value}`;
-    if (wanted === last) return;
+    if (wanted === last && !due) return;
     const kept = last.startsWith(`${run} `) ? changes : {};
     last = wanted;
-    const now = ++asked;
+    other();
+    due = false;
+    const now = asked;
     try {
       const found = await host.ask(`run/${run}/form/${step}${phase.value ? `?phase=${encodeURIComponent(phase.value)}` : ""}`);
       if (now !== asked) return;
       form = found;
+      failed = false;
       phases();
       changes = { ...form.needed, ...kept };
-      whole.hidden = false;
+      whole.hidden = whole.inert = false;
+      noCheckpoint.hidden = true;
       trust.textContent = form.state ? "Starting opens the checkpoint's training state with PyTorch's own loader: fork only runs that you trust." : "This checkpoint kept the teacher alone: student and teacher both begin as the teacher, the optimizer begins anew.";
       fill();
       check();
     } catch (error) {
-      if (now === asked) { whole.hidden = true; noCheckpoint.hidden = false; noCheckpoint.textContent = error.message; }
+      if (now !== asked) return;
+      due = failed = whole.hidden = true; // asked for again as soon as there is something new
+      noCheckpoint.hidden = false;
+      noCheckpoint.textContent = error.message;
     }
   }
 
@@ -154,8 +161,10 @@ export function mount(element, host) {
 
   function check() {
     clearTimeout(timer);
+    const now = (checked = {});
+    copy.disabled = true; // the command is the one before
     timer = setTimeout(async () => {
-      const now = (checked = {}), run = host.get("run"), step = Number(at.value);
+      const run = host.get("run"), step = Number(at.value);
       try {
         const found = host.recorded ? unchecked(host.run().head.name, step, changes, form, name.value) : await host.ask(`run/${run}/fork/${step}/check`, { changes, name: name.value, phase: phase.value });
         if (now !== checked) return;
@@ -163,7 +172,8 @@ export function mount(element, host) {
         name.placeholder = found.name;
         command.replaceChildren(...found.command.split(/(--[\w.-]+)/).map((part) => (part.startsWith("--") ? h("span", { class: "flag" }, part) : part)));
         [command, copy].forEach((one) => { one.hidden = Boolean(found.problem); });
-        start.disabled = Boolean(found.problem) || form.read_only;
+        copy.disabled = false;
+        start.disabled = starting || Boolean(found.problem) || form.read_only;
         start.title = form.read_only ? "This lab is read-only; the command can be pasted into a terminal." : "";
         const rows = Object.entries(found.differs);
         if (!found.problem) refill(diff, JSON.stringify(rows), () => [rows.length ? table(rows) : h("p", { class: "hint" }, "Nothing: the child would go on as the parent did.")]);
@@ -184,15 +194,16 @@ export function mount(element, host) {
   }
 
   async function begin() {
-    start.disabled = true;
+    start.disabled = starting = true;
     try {
       const found = await host.ask(`run/${host.get("run")}/fork/${at.value}/start`, { changes, name: name.value, phase: phase.value });
       status.textContent = `${found.name} starts; it appears among the runs in a few seconds.`;
       name.value = "";
       await running();
     } catch (error) {
-      problem.textContent = error.message;
+      status.textContent = error.message; // what the check says stands above
     }
+    starting = false;
     check();
   }
 

@@ -31,6 +31,7 @@ async function frames(file) {
   video.src = URL.createObjectURL(file);
   try {
     await happened(video, "loadeddata", `${file.name} can't be played by this browser.`);
+    if (!video.videoWidth) throw new Error(`${file.name} has no pictures that this browser can show.`);
     const length = await lengthOf(video);
     const count = Math.max(1, Math.min(MOST, Math.round(length * 8)));
     const parts = [];

@@ -18,10 +18,9 @@ export function side(host, key, { element: card, beside = () => null, seen = () 
   let shown = null, asked = 0, at = -1;
 
   async function load() {
-    const asking = question();
+    const asking = question(), now = ++asked;
     title.textContent = nameOf(host, host.get(key));
     if (typeof asking === "string") { gone(asking); return; }
-    const now = ++asked;
     try {
       const probe = await asking.pictures();
       if (now !== asked) return;

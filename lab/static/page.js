@@ -9,13 +9,16 @@ const url = (path) => new URL(path, BASE).href;
 /** Answers that the page came with, by the path of the question: each is taken once. */
 const came = new Map([...document.querySelectorAll("script[data-answers]")].map((script) => [script.dataset.answers, script.textContent]));
 
+const SILENT = "The lab does not answer.", GONE = [502, 503, 504]; // what stands before a lab answers these for one that is not there
+
 async function ask(path, body) {
   const answered = came.get(path);
   if (answered !== undefined && came.delete(path)) return JSON.parse(answered);
   const bytes = body instanceof Blob || body instanceof ArrayBuffer || ArrayBuffer.isView(body);
   const sent = body === undefined ? {} : { method: "POST", body: bytes ? body : JSON.stringify(body),
     headers: { "Content-Type": bytes ? "application/octet-stream" : "application/json" } };
-  const response = await fetch(url(path), sent);
+  const response = await fetch(url(path), sent).catch(() => { throw new TypeError(SILENT); });
+  if (GONE.includes(response.status)) throw new TypeError(SILENT);
   if (response.status === 204) return null;
   if (!response.ok) throw new Error((await response.json().catch(() => ({}))).error ?? `the lab answered ${response.status}.`);
   return response.headers.get("content-type")?.includes("json") ? response.json() : parse(await response.arrayBuffer());
@@ -27,7 +30,11 @@ function plotly() {
     const script = document.createElement("script");
     script.src = url("static/plotly.min.js");
     script.onload = () => done(window.Plotly);
-    script.onerror = () => failed(new Error("plotly.js could not be loaded from the lab's server."));
+    script.onerror = () => {
+      loading = null; // whoever asks again may have it
+      script.remove();
+      failed(new Error("plotly.js could not be loaded from the lab's server."));
+    };
     document.head.append(script);
   });
   return loading;

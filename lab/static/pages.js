@@ -16,7 +16,7 @@ export function mount(element, host) {
   const list = h("nav", { "aria-label": "Pages" });
   element.append(list);
   let pages = [], seen = null;
-  host.ask("views").then((found) => { pages = found.pages; fill(); }, (error) => list.append(error.message));
+  host.sure("views").then((found) => { pages = found.pages; fill(); }, (error) => list.append(error.message));
   host.on(["page", "run", "step"], fill);
 
   function fill() {

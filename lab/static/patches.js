@@ -51,6 +51,7 @@ export function mount(element, host) {
   async function load() {
     const track = host.run(), stop = host.stop();
     if (!track || stop === null) {
+      asked++; // what is under way is of another run
       shown = null;
       [large, small].forEach((place) => { forget(place); place.replaceChildren(); delete place.dataset.key; });
       status.textContent = track ? "The first pictures come with the first checkpoint." : "";

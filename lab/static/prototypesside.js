@@ -15,10 +15,10 @@ export function side(host, key, { ask, point, changed }) {
   let asked = 0, shown = null, waits = false;
 
   async function load() {
-    const track = host.run(), found = gathering(host, host.get(key));
+    const track = host.run(), found = gathering(host, host.get(key)), now = ++asked;
     title.textContent = nameOf(host, host.get(key));
     if (found.problem !== null || (found.own && !track)) { empty(); status.say(found.problem ?? ""); return; }
-    const now = ++asked, current = () => now === asked && host.shown() && !status.stopped;
+    const current = () => now === asked && host.shown() && !status.stopped;
     const tell = (sentence, share, left) => { if (now === asked) status.tell(sentence, share, left); };
     waits = true;
     try {

@@ -12,19 +12,22 @@ export function retrieval(host, changed) {
   const open = h("button", { type: "button", class: "follow", title: "Which of these images are most like one of yours?  It stays on this machine, and is not kept. Dropping it here works too.", onclick: () => file.click() }, "find like yours …");
   const element = h("span", { class: "labelled", hidden: true }, open, file), said = h("p", { class: "hint", role: "status" });
   const rows = new Map(); // network → the image as it sees it; null while it is being looked at
-  let set = null, images = null, takes = false;
-  if (!host.recorded) host.ask("sight").then((offered) => { takes = offered.takes; element.hidden = !takes; }, () => {});
+  let set = null, images = null, takes = false, handing = 0;
+  if (!host.recorded) host.sure("sight").then((offered) => { takes = offered.takes; element.hidden = !takes; }, () => {});
 
   async function hand(files) {
     const usable = files.filter(({ type }) => type.startsWith("image/")).slice(0, 1);
     if (!usable.length || !takes) return;
+    const now = ++handing;
     said.textContent = "A worker looks at your image …";
     try {
       const { body, sizes } = await prepared(usable);
-      set = (await host.ask(`sight/images?sizes=${sizes}&video=false`, body)).set;
+      const taken = (await host.ask(`sight/images?sizes=${sizes}&video=false`, body)).set;
+      if (now !== handing) return;
+      set = taken;
       rows.clear();
       changed();
-    } catch (error) { said.textContent = error.message; }
+    } catch (error) { if (now === handing) said.textContent = error.message; }
   }
 
   async function look(source) {
@@ -54,6 +57,6 @@ export function retrieval(host, changed) {
     },
     key: (source) => `${set} ${Boolean(rows.get(source))}`,
     shown: () => h("div", { class: "shot" }, tile((context, size) => drawPicture(context, size, picture(images, 0)), { "aria-label": "your image" }), h("small", {}, "yours")),
-    forget: () => h("button", { type: "button", class: "quiet", onclick: () => { set = null; said.textContent = ""; rows.clear(); changed(); } }, "let it go"),
+    forget: () => h("button", { type: "button", class: "quiet", onclick: () => { handing++; set = null; said.textContent = ""; rows.clear(); changed(); } }, "let it go"),
   };
 }

@@ -36,11 +36,12 @@ export function mount(element, host) {
   const status = h("p", { class: "hint", role: "status" }), lens = h("div", { class: "lens" });
   const labelled = (text, list) => h("label", { class: "labelled" }, text, list);
   element.append(h("div", { class: "controls" }, labelled("network", network), labelled("beside it", against), labelled("images", images), labelled("pixels", size), open, play, file, camera), lens, status);
-  let timer = null, cameraOn = new AbortController(), offered = { models: [], folders: [], takes: false };
+  let timer = null, handing = 0, cameraOn = new AbortController(), offered = { models: [], folders: [], takes: false };
   const area = host.about.alone ? element.closest(".dino-lab") ?? element : document; // in someone else's page, only what happens in our own place
   const handed = new Map(), films = new Map(); // sets of this visit, by name, and how many frames a video has
 
-  host.ask("sight").then((found) => { offered = found; fill(); }, (error) => { status.textContent = error.message; });
+  const known = host.sure("sight").then((found) => { offered = found; fill(); });
+  known.catch((error) => { status.textContent = error.message; });
   hasCamera().then((there) => { camera.hidden = !there || !offered.takes; camera.dataset.there = String(there); });
   host.on(["page", "runs", "data", "run", "overlay", "source", "against", "images", "size"], fill);
   area.addEventListener("dragover", (event) => { if (listens(event.dataTransfer)) { event.preventDefault(); element.dataset.over = "yes"; } });
@@ -56,6 +57,7 @@ export function mount(element, host) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length && here()) { event.preventDefault(); hand(files); }
   });
+  host.on("images", () => { handing++; }); // what is chosen last is shown, not what is taken in last
   host.on(["images", "page"], () => { roll(false); cameraOn.abort(); }); // no camera stays on where nobody sees it
   fill();
 
@@ -97,16 +99,19 @@ export function mount(element, host) {
   }
 
   async function hand(files) {
+    const now = ++handing;
+    status.textContent = "Taking them in …";
+    await known.catch(() => {}); // whether it takes any is not known before
     if (!offered.takes) { status.textContent = "This lab is read-only: it shows its own runs and images, and takes none."; return; }
     const usable = files.filter(({ type }) => /^(image|video)\//.test(type));
     if (!usable.length) { status.textContent = "Those are no images and no video."; return; }
-    status.textContent = "Taking them in …";
     try {
       const { body, sizes, video } = await prepared(usable);
       const { set } = await host.ask(`sight/images?sizes=${sizes}&video=${video}`, body);
       const { said, tensors } = await host.kept(`sight/images?images=set:${set}`), count = tensors.images.shape[0];
       if (said.video) films.set(`set:${set}`, count);
       handed.set(`set:${set}`, said.video ? `video, ${count} frames` : count > 1 ? `${count} of your images` : usable[0].name?.slice(0, 28) || "your image");
+      if (now !== handing) { status.textContent = "Taken in: choose them among the images."; fill(); return; }
       status.textContent = "";
       host.set({ images: `set:${set}`, image: 0, patch: null, pinned: false });
     } catch (error) {

@@ -39,7 +39,8 @@ export function createHost(transport, given = {}) {
       if (["run", "overlay", "beside"].some((key) => changed.includes(key))) tick();
     },
 
-    /** Call `listener` when any of these changes: names of the state, "runs" (the list), "data" (curves, heads), "stop". */
+    /** Call `listener` when any of these changes: names of the state, "runs" (the list), "data" (curves, heads), "stop", "heard" (the
+        lab, after an answer that never came). */
     on(names, listener) {
       for (const name of [names].flat()) {
         if (!listeners.has(name)) listeners.set(name, new Set());
@@ -77,6 +78,14 @@ export function createHost(transport, given = {}) {
     tensors: (path) => cached(`api/run/${state.run}/${path}`),
     /** What the lab answers to a path, not kept; with a `body` (JSON or bytes) it is told something. */
     ask: (path, body) => ask(`api/${path}`, body),
+    /** The same for what is asked once in a visit: it waits for a lab that does not answer. */
+    async sure(path) {
+      try { return await host.ask(path); } catch (error) {
+        if (!(error instanceof TypeError)) throw error;
+        await new Promise((done) => { const end = host.on("heard", () => { end(); done(); }); });
+        return host.sure(path);
+      }
+    },
     /** The same, kept for a while: for answers that only their path decides, and where it is said a `version` of what is there. */
     kept: (path, version = "") => cached(`api/${path}`, version),
     /** What may be wanted next, as [path, version] of `kept`: asked one at a time, and only while nobody waits for anything.  A later
@@ -141,7 +150,13 @@ export function createHost(transport, given = {}) {
 
   // ---- asking
 
-  const ask = (path, body) => transport.ask(path, body);
+  let missed = false; // an answer that never came, for the lab was not there: once it is, views ask again
+  async function ask(path, body) {
+    try { return await transport.ask(path, body); } catch (error) {
+      missed ||= error instanceof TypeError;
+      throw error;
+    }
+  }
 
   const maps = new Map(); // path and version → { promise, bytes }, least recently used first
   let waited = 0; // answers that somebody waits for
@@ -260,9 +275,11 @@ export function createHost(transport, given = {}) {
       for (const id of tracks.keys()) if (!wanted.includes(id)) tracks.delete(id);
       const answers = Promise.all(wanted.map(refreshTrack)); // asked before the list is drawn
       tell?.();
-      const fresh = await answers;
-      if (fresh.some(Boolean)) emit("data");
-      if (shown() !== before) emit("stop");
+      const fresh = await answers, heard = missed;
+      missed = false;
+      if (heard) emit("heard");
+      if (heard || fresh.some(Boolean)) emit("data");
+      if (heard || shown() !== before) emit("stop");
       host.set({ offline: false });
     } catch (error) {
       if (!(error instanceof TypeError)) {

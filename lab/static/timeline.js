@@ -29,8 +29,9 @@ export function mount(element, host) {
   const more = h("select", { "aria-label": "Add a run to these curves", onchange: () => { host.set(joined(host, more.value) ?? {}); more.value = ""; } });
   body.append(h("div", { class: "together-line" }, together, more), one, form, status, list, differs);
   told.hidden = host.recorded; // a file hears of nothing new
-  let compared = "", known = null;
+  let compared = "", known = null, asked = 0, answered = 0;
   host.on("run", () => { host.set({ notes: [] }); load(); });
+  host.on("heard", () => load());
   const places = new Map(); // run → its line: a button that is about to be clicked stays
   host.on(["run", "overlay", "beside", "runs", "data"], runs);
   host.on(["run", "overlay", "beside", "data"], compare);
@@ -42,29 +43,41 @@ export function mount(element, host) {
 
   // ---- notes
 
-  async function load() {
-    if (!host.get("run")) return;
-    const asked = host.get("run");
-    try { show(asked, await host.ask(`run/${asked}/notes`)); } catch (error) { status.textContent = error.message; }
+  /** Ask for the notes, or tell of a change to them; true once they are shown.  An older answer that comes late is left out. */
+  async function load(change) {
+    const run = host.get("run"), now = ++asked;
+    if (!run) return false;
+    try {
+      const answer = await host.ask(`run/${run}/notes`, change);
+      if (run === host.get("run") && now > answered) { answered = now; show(run, answer); }
+      status.textContent = "";
+      return true;
+    } catch (error) {
+      if (change || run === host.get("run")) status.textContent = error.message;
+      return false;
+    }
   }
 
   async function write() {
-    const asked = host.get("run");
-    try {
-      show(asked, await host.ask(`run/${asked}/notes`, { step: host.stop() ?? host.run()?.head.step ?? 0, text: text.value }));
-      text.value = "";
-      status.textContent = "";
-    } catch (error) { status.textContent = error.message; }
+    const said = text.value;
+    if (!said.trim()) return;
+    text.value = ""; // sent twice it would stand there twice
+    if (!(await load({ step: host.stop() ?? host.run()?.head.step ?? 0, text: said }))) text.value ||= said;
   }
 
-  function show(asked, { notes, read_only: readOnly }) {
-    if (asked !== host.get("run")) return;
+  async function remove(event, note) {
+    const button = event.currentTarget;
+    button.disabled = true;
+    if (!(await load({ remove: note.id }))) button.disabled = false;
+  }
+
+  function show(run, { notes, read_only: readOnly }) {
     const fixed = readOnly || host.recorded;
     form.hidden = fixed;
     host.set({ notes });
-    refill(list, JSON.stringify([asked, notes, fixed]), () => notes.map((note) => h("li", {},
+    refill(list, JSON.stringify([run, notes, fixed]), () => notes.map((note) => h("li", {},
       h("button", { type: "button", class: "quiet", title: "Show this moment", onclick: () => host.seek(note.step) }, `✎ step ${number(note.step)}`), h("span", {}, note.text), h("small", {}, note.time.replace("T", " ").replace("Z", " UTC")),
-      fixed ? null : h("button", { type: "button", class: "quiet", "aria-label": `Forget the note at step ${note.step}`, onclick: async () => show(asked, await host.ask(`run/${asked}/notes`, { remove: note.id })) }, "×"))));
+      fixed ? null : h("button", { type: "button", class: "quiet", "aria-label": `Forget the note at step ${note.step}`, onclick: (event) => remove(event, note) }, "×"))));
   }
 
   // ---- which runs stand on these curves
@@ -107,7 +120,12 @@ export function mount(element, host) {
       summary.textContent = !rows.length ? `${names.join(", ")} ${names.length > 1 ? "were" : "was"} told the same`
         : `${rows.length === 1 ? "1 option differs" : `${rows.length} options differ`} between ${nameOf(run)} and ${names.length > 1 ? `${names.slice(0, -1).join(", ")} or ${names.at(-1)}` : names[0]}`;
       place.replaceChildren(rows.length ? table(rows, [run, ...others].map(nameOf)) : "");
-    } catch (error) { summary.textContent = error.message; }
+    } catch (error) {
+      if (key !== compared) return;
+      compared = ""; // it may be asked for again
+      place.replaceChildren();
+      summary.textContent = error.message;
+    }
   }
 
   // ---- a word on the desktop

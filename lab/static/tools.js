@@ -47,6 +47,7 @@ export function remembering(host) {
 export function tools(host, { element, data, python }) {
   const said = h("p", { class: "hint", role: "status" }), list = h("div", { class: "save-list" }, said);
   const menu = h("details", { class: "save" }, h("summary", { title: "Save or share", "aria-label": `Save or share: ${host.about.title}` }, "↧"), list);
+  let busy = false;
   const { name } = host.about, run = () => host.run()?.head.name ?? "";
   const file = (ending) => [name, run(), host.stop()].filter((part) => part !== null && part !== "").join("-").replace(/[^\w.-]+/g, "_") + "." + ending;
 
@@ -75,17 +76,20 @@ export function tools(host, { element, data, python }) {
   }
 
   menu.addEventListener("toggle", () => {
-    if (!menu.open) return;
+    if (!menu.open || busy) return;
     element.querySelectorAll(".card-body, .panels").forEach((part) => part.dispatchEvent(new Event("whole")));
     const offered = entries.filter(([, , , when]) => !when || when());
-    list.replaceChildren(...offered.map(([title, about, act]) => h("button", { type: "button", onclick: () => attempt(act) }, h("b", {}, title), h("small", {}, about))), said);
+    list.replaceChildren(...offered.map(([title, about, act]) => h("button", { type: "button", onclick: (event) => attempt(act, event.currentTarget) }, h("b", {}, title), h("small", {}, about))), said);
     said.textContent = "";
   });
   menu.addEventListener("keydown", (event) => { if (event.key === "Escape") { menu.open = false; menu.firstChild.focus(); event.stopPropagation(); } });
   menu.addEventListener("focusout", (event) => { if (event.relatedTarget && !menu.contains(event.relatedTarget)) menu.open = false; });
 
-  async function attempt(act) {
+  /** One after the other: clicked twice it would be saved twice. */
+  async function attempt(act, clicked) {
+    busy = true;
     said.textContent = "one moment …";
+    list.querySelectorAll("button").forEach((button) => { button.disabled = true; });
     try {
       await charts(element);
       const done = await act();
@@ -93,6 +97,9 @@ export function tools(host, { element, data, python }) {
     } catch (error) {
       said.textContent = error.message;
     }
+    busy = false;
+    list.querySelectorAll("button").forEach((button) => { button.disabled = false; });
+    if (menu.open && document.activeElement === document.body) clicked.focus(); // a button that is disabled loses it
   }
   return menu;
 }

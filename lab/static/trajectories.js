@@ -36,8 +36,9 @@ export function mount(element, host) {
   load();
 
   async function load() {
+    const now = ++asked;
     if (!host.run() || !host.stops().length) { status.textContent = host.run() ? "The first pictures come with the first checkpoint." : ""; return; }
-    const now = ++asked, run = host.get("run"), key = `${run} ${host.get("image")} ${host.stops().length}`;
+    const run = host.get("run"), key = `${run} ${host.get("image")} ${host.stops().length}`;
     if (key === last) return;
     try {
       const found = await host.ask(`run/${run}/heads?image=${host.get("image")}`);
@@ -48,6 +49,7 @@ export function mount(element, host) {
     } catch (error) {
       if (now !== asked) return;
       shown = null;
+      last = "";
       refill(list, "", () => []);
       status.textContent = error.message;
     }

@@ -272,6 +272,82 @@ def test_images_handed_in_wait_for_no_answer_about_others_and_stay(looking: Look
     assert page.evaluate(green), "what was asked before is not shown after"
 
 
+def png(colour: tuple[int, int, int]) -> dict[str, Any]:
+    content = io.BytesIO()
+    Image.new("RGB", (40, 40), colour).save(content, "PNG")
+    return {"name": f"{colour[0]}.png", "mimeType": "image/png", "buffer": content.getvalue()}
+
+
+def test_the_images_chosen_last_are_shown_not_those_taken_in_last(looking: Looking) -> None:
+    held: list[Any] = []
+    page, taking = looking.page, re.compile("sight/images.sizes=")
+    chosen = "new URLSearchParams(location.search).get('images')"
+    looking.open()
+    file = page.locator("[data-view=sources] input[type=file]")
+    page.route(taking, lambda route: route.continue_() if held else held.append(route))  # the first takes its time
+    file.set_input_files([png((1, 2, 3))])  # type: ignore[list-item]
+    while not held:
+        page.wait_for_timeout(20)
+    file.set_input_files([png((200, 2, 3))])  # type: ignore[list-item]
+    looking.watched.wait(f"{chosen}?.startsWith('set:')")
+    second = page.evaluate(chosen)
+    held[0].continue_()
+    page.locator("[data-view=sources]").get_by_text("Taken in: choose them among the images.").wait_for()
+    assert page.evaluate(chosen) == second
+    names = page.get_by_label("Images", exact=True).locator("option").all_inner_texts()
+    assert {"1.png", "200.png"} <= set(names), "and nothing is lost"
+    page.unroute(taking)
+
+
+def test_an_image_that_comes_before_the_lab_has_said_whether_it_takes_any_is_taken(looking: Looking) -> None:
+    held: list[Any] = []
+    page, offered = looking.page, re.compile("api/sight$")
+    page.route(offered, lambda route: held.append(route))
+    page.goto(f"{looking.watched.lab.address}/?view=attention&run={looking.run}")
+    page.locator("[data-view=sources] input[type=file]").set_input_files([png((7, 90, 3))])  # type: ignore[list-item]
+    page.locator("[data-view=sources]").get_by_text("Taking them in …").wait_for()
+    for route in held:
+        route.continue_()
+    page.unroute(offered)
+    looking.watched.wait("new URLSearchParams(location.search).get('images')?.startsWith('set:')")
+
+
+SOUND = """async () => {
+    const { prepared } = await import('/static/lab/handed.js'), audio = new AudioContext(), pieces = [];
+    const to = audio.createMediaStreamDestination(), tone = audio.createOscillator();
+    tone.connect(to);
+    tone.start();
+    const recorder = new MediaRecorder(to.stream, { mimeType: 'audio/webm' });
+    recorder.ondataavailable = ({ data }) => pieces.push(data);
+    const ended = new Promise((done) => { recorder.onstop = done; });
+    recorder.start();
+    await new Promise((done) => setTimeout(done, 400));
+    recorder.stop();
+    await ended;
+    return prepared([new File(pieces, 'song.webm', { type: 'video/webm' })]).then(() => 'taken', (error) => error.message);
+}"""
+"""Records a sound alone, hands it in as a film, and gives what is said to that."""
+
+
+def test_a_film_without_pictures_is_refused_in_words(looking: Looking) -> None:
+    looking.open()
+    assert looking.page.evaluate(SOUND) == "song.webm has no pictures that this browser can show."
+
+
+def test_an_image_whose_heads_did_not_come_takes_nothing_from_the_one_before(looking: Looking) -> None:
+    page, curves = looking.open().page, re.compile("/heads.image=3")
+    view = page.locator("[data-view=trajectories]")
+    view.locator(".spark-card").first.wait_for()
+    page.route(curves, lambda route: route.fulfill(status=404, json={"error": "not this one."}))
+    choose = "(image) => import('/static/lab/page.js').then(({ host }) => host.set({ image }))"
+    page.evaluate(choose, 3)
+    view.get_by_text("not this one.").wait_for()
+    page.unroute(curves)
+    page.evaluate(choose, IMAGE)
+    view.locator(".spark-card").first.wait_for()
+    view.get_by_text(f"image {IMAGE + 1}, ").wait_for()
+
+
 def test_the_browsers_attention_is_pythons(looking: Looking) -> None:
     random = np.random.default_rng(5)
     queries, keys = random.integers(-127, 128, (3, 7, 4)), random.integers(-127, 128, (3, 7, 4))

@@ -730,6 +730,77 @@ def test_the_top_of_the_page_answers_before_gradio_is_there_and_keeps_its_state(
     watched.curve_ready("loss")
 
 
+LATER = re.compile(r"api/(views|run/[^/]+/probe/|run/[^/]+/notes|figure/)|plotly\.min\.js")
+SETTLED = "new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+
+
+def test_what_did_not_come_is_asked_for_again(watched: Watched) -> None:
+    watched.forgiven = "ERR_FAILED"
+    watched.page.route(LATER, lambda route: route.abort())
+    watched.open("run_v1")
+    watched.page.locator("[data-view=loss]").scroll_into_view_if_needed()
+    watched.page.locator("[data-view=loss] .plot", has_text="plotly.js could not be loaded").first.wait_for()
+    watched.page.locator("[data-view=attention]").get_by_text("The lab does not answer.").wait_for()
+    watched.page.locator("[data-view=spectrum]").scroll_into_view_if_needed()
+    watched.page.locator("[data-view=spectrum] [role=status]", has_text="could not be loaded").wait_for()
+    watched.page.unroute(LATER)
+    watched.page.get_by_role("link", name="Attention", exact=True).wait_for()
+    watched.curve_ready("loss")
+    watched.wait("document.querySelectorAll('[data-view=attention] .tiles figure').length > 1")
+    watched.page.locator("[data-view=spectrum] .figure .main-svg").first.wait_for()
+    assert watched.page.locator("[data-view=attention]").get_by_text("does not answer").count() == 0
+
+
+def test_an_answer_about_the_run_before_is_not_shown_over_one_that_has_none(watched: Watched) -> None:
+    held: list[Any] = []
+    page, probes = watched.page, re.compile("/probe/")
+    page.route(probes, lambda route: held.append(route))
+    watched.open("run_v1")
+    asked = "performance.getEntriesByType('resource').some(({ name }) => name.includes('/images'))"
+    watched.wait(asked)
+    while not any("attention" in route.request.url for route in held) or not any(
+        "pca" in one.request.url for one in held
+    ):
+        page.wait_for_timeout(20)
+    page.locator(".run-pick", has_text="onerror").click()
+    page.locator("[data-view=attention]").get_by_text("The first pictures come with the first checkpoint.").wait_for()
+    for route in held:
+        with page.expect_response(probes):
+            route.continue_()
+    page.unroute(probes)
+    page.evaluate(SETTLED)
+    assert page.locator("[data-view=attention] .tiles figure").count() == 0
+    assert page.locator("[data-view=patches] .tiles canvas").count() == 0
+
+
+def test_a_film_gives_way_to_who_moves_the_clock_and_to_no_second_one(watched: Watched) -> None:
+    held: list[Any] = []
+    page = watched.open().page
+    watched.wait("document.querySelectorAll('[data-view=attention] .tiles figure').length === 4")
+    stops = page.evaluate("import('/static/lab/page.js').then(({ host }) => host.stops())")
+    page.evaluate("import('/static/lab/page.js').then(({ host }) => host.seek(host.stops()[1]))")
+    watched.wait(f"document.querySelector('.transport .at').textContent.startsWith('step {stops[1]} ')")
+    late = re.compile(f"/probe/{stops[2]}/pca")
+    page.evaluate("import('/static/lab/page.js').then(({ host }) => host.set({ partsof: 'image' }))")  # not known yet
+    page.route(late, lambda route: held.append(route))
+    cards = [page.locator(f"[data-view={view}] details.save") for view in ("patches", "attention")]
+    for card in cards:
+        card.locator("summary").click()
+        card.locator("button", has_text="WebM").click()
+    cards[1].get_by_text("Another film is being made; one at a time.").wait_for()
+    cards[0].get_by_text(f"picture 3 of {len(stops)}").wait_for(state="attached")  # in its menu, which may be closed
+    assert cards[0].locator("button:not(:disabled)").count() == 0, "a second click would save it twice"
+    while not held:
+        page.wait_for_timeout(20)
+    page.evaluate("import('/static/lab/page.js').then(({ host }) => host.seek(host.stops()[0]))")
+    for route in held:
+        route.continue_()
+    page.unroute(late)
+    cards[0].get_by_text("The film was given up").wait_for(state="attached")
+    assert watched.at().startswith(f"step {stops[0]} "), "where somebody went, and not where it was before the film"
+    assert cards[0].locator("button:disabled").count() == 0
+
+
 def test_without_a_run_the_page_says_how_to_start_one(browser: Browser, tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with serving(tmp_path / "runs", tmp_path / "cache") as (address, process):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import urllib.request
 from collections.abc import Iterator
@@ -320,6 +321,147 @@ def test_a_run_without_a_checkpoint_can_not_be_forked_and_the_form_fits_a_phone(
     page.locator("[data-view=fork] .option").first.wait_for()
     assert page.evaluate("document.documentElement.scrollWidth") <= 400
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def held_back(page: Page, pattern: str) -> list[Any]:
+    """Questions like this wait from now on, in the list that is returned."""
+    held: list[Any] = []
+    page.route(re.compile(pattern), lambda route: held.append(route))
+    return held
+
+
+def some_in(held: list[Any], page: Page) -> None:
+    while not held:
+        page.wait_for_timeout(20)
+
+
+def let_go(held: list[Any], page: Page, pattern: str) -> None:
+    """Answer them, and wait until the page has done with the answers."""
+    for route in held:
+        with page.expect_response(re.compile(pattern)):
+            route.continue_()
+    page.unroute(re.compile(pattern))
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
+FORM = "/form/"
+
+
+def test_a_form_that_did_not_come_says_so_and_one_on_its_way_starts_nothing(opened: Open) -> None:
+    page = opened.go(view="fork", step=200)
+    view = page.locator("[data-view=fork]")
+    view.locator(".chip").first.wait_for()
+    held = held_back(page, FORM)
+    view.get_by_label("Checkpoint to start from").select_option("500")
+    some_in(held, page)
+    start = view.get_by_role("button", name="Start here", include_hidden=True)
+    assert start.evaluate("(button) => button.closest('[inert]') !== null"), "the form is still that of step 200"
+    held.pop().fulfill(status=500, json={})
+    view.get_by_text("the lab answered 500.").wait_for()
+    page.unroute(re.compile(FORM))
+    page.evaluate("import('/static/lab/page.js').then(({ host }) => host.seek(host.stops()[0]))")
+    start.wait_for()
+    opened.wait("document.querySelector('[data-view=fork] [inert]') === null")
+    assert view.get_by_text("the lab answered 500.").is_hidden()
+
+
+def test_a_form_of_another_run_is_not_shown_over_a_run_that_has_none(opened: Open) -> None:
+    page = opened.page
+    held = held_back(page, FORM)
+    opened.go(view="fork", step=200)
+    some_in(held, page)
+    page.locator(".run-pick", has_text="young").click()
+    page.get_by_text("this run has not written one yet").wait_for()
+    let_go(held, page, FORM)
+    assert page.get_by_text("this run has not written one yet").is_visible()
+    assert page.get_by_role("button", name="Start here").count() == 0
+
+
+def test_a_start_that_fails_says_why_and_two_clicks_start_one(opened: Open) -> None:
+    page = opened.go(view="fork", step=200)
+    view = page.locator("[data-view=fork]")
+    opened.wait("document.querySelector('[data-view=fork] .command')?.textContent.includes('dino-lab fork')")
+    held = held_back(page, "/start$")
+    start = view.get_by_role("button", name="Start here")
+    start.click()
+    view.get_by_label("Name of the new run").fill("twin")  # has it checked, which would let it be started again
+    opened.wait("document.querySelector('[data-view=fork] .command').textContent.endsWith('/twin')")
+    assert start.is_disabled()
+    assert len(held) == 1
+    with page.expect_response(re.compile("/check$")):
+        held.pop().fulfill(status=404, json={"error": "one and two train already."})
+    opened.wait("!document.querySelector('[data-view=fork] .step-button.strong').disabled")
+    assert view.get_by_text("one and two train already.").is_visible()
+    page.unroute(re.compile("/start$"))
+
+
+def test_a_step_on_its_way_is_not_shown_over_a_run_that_has_none(opened: Open) -> None:
+    page = opened.page
+    held = held_back(page, "/stages/")
+    opened.go(view="objective", step=200)
+    some_in(held, page)
+    page.locator(".run-pick", has_text="young").click()
+    said = page.locator("[data-view=objective]").get_by_text("The first checkpoint has not been written yet")
+    said.wait_for()
+    let_go(held, page, "/stages/")
+    assert said.is_visible()
+    assert page.locator("[data-view=objective] .crops").count() == 0
+
+
+def test_notes_are_taken_once_and_an_older_list_does_not_hide_them(opened: Open) -> None:
+    page = opened.page
+    lists = held_back(page, "/notes$")
+    opened.go(view="monitor", step=200)
+    some_in(lists, page)
+    timeline = page.locator("[data-view=timeline]")
+    older = lists.pop()
+    old = older.fetch()
+    field = timeline.get_by_label("Note at the step shown")
+    field.fill("once")
+    field.press("Enter")
+    field.press("Enter")
+    some_in(lists, page)
+    field.fill("the next one")
+    lists.pop().continue_()
+    note = timeline.locator(".notes li", has_text="once")
+    note.wait_for()
+    with page.expect_response(re.compile("/notes$")):
+        older.fulfill(response=old)
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert note.count() == 1
+    assert field.input_value() == "the next one", "what is written meanwhile stays"
+    field.press("Enter")
+    some_in(lists, page)
+    lists.pop().fulfill(status=404, json={"error": "no room."})
+    timeline.get_by_text("no room.").wait_for()
+    assert field.input_value() == "the next one", "what was not taken can be sent again"
+    forget = timeline.get_by_role("button", name="Forget the note at step 200")
+    forget.click()
+    some_in(lists, page)
+    assert forget.is_disabled()
+    lists.pop().fulfill(status=404, json={"error": "not now."})
+    timeline.get_by_text("not now.").wait_for()
+    page.unroute(re.compile("/notes$"))
+    forget.click()
+    note.wait_for(state="detached")
+
+
+def test_a_network_is_not_drawn_over_another_picture_than_it_saw(opened: Open) -> None:
+    page = opened.go(view="compare", step=200, image=0)
+    column = "document.querySelector('[data-view=compare] .network')"
+    opened.wait(f"{column}?.querySelector('.hint').textContent.includes('features')")
+    pattern = "(features|pca|heads).*image=1"
+    held = held_back(page, pattern)
+    page.locator("[data-view=compare] .strip-item").nth(1).click()
+    some_in(held, page)
+    canvas = page.locator("[data-view=compare] [data-kind=attention]").first
+    canvas.hover()
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    empty = "(c) => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.every((value) => value === 0)"
+    assert canvas.evaluate(empty)
+    let_go(held, page, pattern)
+    opened.wait(f"{column}.querySelector('.hint').textContent.includes('features')")
+    assert not canvas.evaluate(empty)
 
 
 def test_curves_run_along_steps_images_or_hours_and_notes_stand_on_them(opened: Open) -> None:
