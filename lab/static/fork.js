@@ -178,7 +178,9 @@ export function mount(element, host) {
         const rows = Object.entries(found.differs);
         if (!found.problem) refill(diff, JSON.stringify(rows), () => [rows.length ? table(rows) : h("p", { class: "hint" }, "Nothing: the child would go on as the parent did.")]);
       } catch (error) {
-        if (now === checked) problem.textContent = error.message;
+        if (now !== checked) return;
+        problem.textContent = error.message;
+        if (error instanceof TypeError) due = true; // the form comes again with the lab, and with it a check
       }
     }, 120);
   }
