@@ -24,9 +24,11 @@ def same(one: Any, other: Any, tolerance: float) -> bool:
         return isinstance(one, torch.nn.Module) and same(
             dict(one.state_dict()), dict(other.state_dict()), tolerance
         )
+    if isinstance(other, str):
+        return isinstance(one, str) and one == other
     if not is_numeric(other):
         return bool(type(one) is type(other) and one == other) or one is other
-    if not is_numeric(one):
+    if not is_numeric(one) or (np.ndim(other) > 0 and is_mask(other) and not is_mask(one)):
         return False
     a, b = numbers(one), numbers(other)
     return a.shape == b.shape and bool(
@@ -35,7 +37,12 @@ def same(one: Any, other: Any, tolerance: float) -> bool:
 
 
 def is_numeric(value: Any) -> bool:
-    return isinstance(value, torch.Tensor | np.ndarray | np.generic | int | float)
+    return isinstance(value, torch.Tensor | np.ndarray | np.number | np.bool_ | int | float)
+
+
+def is_mask(value: Any) -> bool:
+    """Of True and False; numbers 1 and 0 choose other things when they are put in brackets."""
+    return getattr(value, "dtype", None) in (torch.bool, np.dtype(bool))
 
 
 def numbers(value: Any) -> np.ndarray:
@@ -53,14 +60,22 @@ def difference(result: Any, expected: Any) -> str:
         for place, (one, other) in enumerate(zip(result, expected), start=1):
             if not same(one, other, 1e-4):
                 return f"part {place} of what you return is wrong: {difference(one, other)}"
+    if isinstance(expected, dict) and isinstance(result, dict) and result.keys() == expected.keys():
+        for name, other in expected.items():
+            if not same(result[name], other, 1e-4):
+                return f"{name!r} of what you return is wrong: {difference(result[name], other)}"
     truth = any(isinstance(one, bool | np.bool_) for one in (result, expected))
     if truth or not is_numeric(result) or not is_numeric(expected):
         return f"your function returns {printed(result)}; expected {printed(expected)}."
     a, b = numbers(result), numbers(expected)
     if a.shape != b.shape:
-        return f"your result has shape {a.shape}; expected {b.shape}."
+        few = "one number is asked for, and yours are many: " if b.ndim == 0 else ""
+        few = "many numbers are asked for, and yours is one: " if a.ndim == 0 else few
+        return f"{few}your result has shape {a.shape}; expected {b.shape}."
     if np.isnan(a).any() and not np.isnan(b).any():
         return f"your result holds NaN: a division 0/0, log of a negative number or 0·∞. Yours: {printed(result)}."
+    if same(a, b, 1e-4) and is_mask(expected):
+        return "a mask is of bool, True and False; yours holds the numbers 1 and 0, which in brackets mean places."
     far = math.nan if a.size == 0 else float(np.abs(a - b).max())
     return f"your numbers are off by up to {far:.4g}. Yours: {printed(result)}; expected: {printed(expected)}."
 
@@ -72,6 +87,11 @@ def printed(value: Any) -> str:
         if array.size > 24:
             return f"an array of shape {array.shape}"
         return np.array2string(array, precision=4, suppress_small=True, separator=", ")
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name!r}: {printed(one)}" for name, one in value.items()) + "}"
+    if isinstance(value, tuple | list) and any(map(is_numeric, value)):
+        left, right = "[]" if isinstance(value, list) else "()"
+        return left + ", ".join(map(printed, value)) + right
     return f"{value:.6g}" if isinstance(value, float) else repr(value)
 
 

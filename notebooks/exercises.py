@@ -143,18 +143,26 @@ class Exercise:
         expected = [self.right(*copy.deepcopy(given)) for given in cases]
         if same(result, expected[place], self.tolerance):
             return None
-        if sentence := self._known(list(zip(results, cases))):
+        pairs = list(zip(results, cases))
+        amiss = [
+            pair for pair, right in zip(pairs, expected) if not same(pair[0], right, self.tolerance)
+        ]
+        alone = [(result, case)] if len(cases) < 4 else amiss
+        if sentence := self._known(pairs):
             return sentence
-        if telling(result) and (sentence := self._known([(result, case)])):
+        if telling(result) and (sentence := self._known(alone)):
             return sentence
-        for symptom in self.symptoms:
-            if _shows(symptom, result, case):
-                return symptom.sentence
         how = explained(results, expected, self.tolerance) or argument(
             results, expected, cases, self.right, names, self.tolerance
         )
         told = difference(result, expected[place])
-        return f"{how} In numbers: {told}" if how else f"{told}{shown(names, case)}"
+        if how:
+            return f"{how} In numbers: {told}"
+        for symptom in self.symptoms:
+            if _shows(symptom, result, case):
+                return symptom.sentence
+        how = fixed(results, expected) or partly(len(amiss), len(cases))
+        return f"{how}{told}{shown(names, case)}"
 
     def _flow(self, answer: Callable[..., Any], case: tuple[Any, ...]) -> str | None:
         from notebooks.gradients import flow  # torch, which not every chapter needs
@@ -190,6 +198,21 @@ def shown(names: list[str], case: tuple[Any, ...]) -> str:
     """What a function was given, by the names it has for it."""
     given = "\n".join(f"{name} = {printed(value)}" for name, value in zip(names, case))
     return f"\nIt was given {given}" if given else ""
+
+
+def fixed(results: Sequence[Any], expected: Sequence[Any]) -> str:
+    """Whether the same comes out whatever is given."""
+    alike = all(same(one, results[0], 1e-9) for one in results)
+    if len(results) < 2 or not alike or all(same(one, expected[0], 1e-9) for one in expected):
+        return ""
+    return "the same comes out, whatever your function is given: which argument does it not use? "
+
+
+def partly(wrong: int, tried: int) -> str:
+    """Right for some of what was tried: a hint that something is written in, or that one case was forgotten."""
+    if wrong == tried:
+        return ""
+    return f"right in {tried - wrong} of the {tried} cases that were tried, but not in all: "
 
 
 def _shows(symptom: Symptom, result: Any, case: tuple[Any, ...]) -> bool:

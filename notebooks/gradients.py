@@ -33,6 +33,11 @@ def flow(
             "the value is right, but no gradient comes of it: nobody would learn. What is detached, or made a "
             "plain number, is too much."
         )
+    if not all(one.requires_grad for one in leaves.values()):
+        return (
+            "your function switches requires_grad of what it is given, which reaches the network it came from; "
+            "`.detach()` makes a tensor of its own."
+        )
     found = torch.autograd.grad(result.sum(), list(leaves.values()), allow_unused=True)
     for place, name, gradient in zip(leaves, called, found):
         flows = gradient is not None and bool(gradient.any())
