@@ -56,13 +56,13 @@ FORMS: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
     ("yours has lost its signs (abs?); what is negative has to stay so.", np.abs),
     ("yours is cut off below 0; what is negative counts too.", lambda right: right.clip(0)),
     ("yours is cut off at 0 and 1; what lies outside counts too.", lambda right: right.clip(0, 1)),
+    ("yours has 1 at the largest and 0 elsewhere; the numbers themselves are asked for.", winner),
     ("yours has lost what stands behind the decimal point: by int or //?", np.trunc),
     ("yours is rounded; give it as it is.", np.round),
     ("yours is rounded to one digit; give it as it is.", lambda right: np.round(right, 1)),
     ("yours is rounded to two digits; give it as it is.", lambda right: np.round(right, 2)),
     ("yours is rounded to three digits; give it as it is.", lambda right: np.round(right, 3)),
     ("one softmax too many: yours is the softmax of what is right.", softmax),
-    ("yours has 1 at the largest and 0 elsewhere; the numbers themselves are asked for.", winner),
     (
         "you divided by the sum at the end; without that it would be right.",
         lambda right: right / right.sum(),
@@ -136,6 +136,22 @@ def _kind(results: Sequence[Any], expected: Sequence[Any], near: float) -> str |
         return "the right values without their names: a dictionary is asked for." if bare else None
     if not isinstance(expected[0], tuple | list):
         return None
+    if isinstance(first, dict):
+        bare = all(
+            same(list(one.values()), list(right), near) for one, right in zip(results, expected)
+        )
+        right_parts = (
+            "the right parts, with names to them; " if bare else "you return a dictionary; "
+        )
+        return f"{right_parts}{_kind_of(expected[0])} is asked for."
+    if (
+        isinstance(expected[0], tuple)
+        and isinstance(first, tuple | list)
+        and len(first) != len(expected[0])
+    ):
+        return f"you return {len(first)} things; {len(expected[0])} are asked for."
+    if isinstance(first, zip | map | filter):
+        return "half of it: it is still to be run through. Make a list of it: list(...)."
     inside = [_listed(one) for one in results]
     wanted = [list(one) for one in expected]
     kind = type(results[0])
@@ -159,7 +175,7 @@ def _packed(results: Sequence[Any], expected: Sequence[Any], near: float) -> str
                 return f"the right thing, wrapped in {_article(type(results[0]))}; give it alone."
             where = "first" if place == 0 else "last"
             return f"you return several things, the {where} of which is right; give that one alone."
-    kind = "a number" if np.ndim(expected[0]) == 0 else _article(type(expected[0]))
+    kind = _kind_of(expected[0])
     as_arrays = [np.asarray(one, dtype=float) for one in inside]
     if all(same(one, right, near) for one, right in zip(as_arrays, expected)):
         return f"the right numbers; give them as {kind}, not as {_article(type(results[0]))}."
@@ -168,6 +184,12 @@ def _packed(results: Sequence[Any], expected: Sequence[Any], near: float) -> str
         if all(same(one, right, near) for one, right in zip(whole, expected)):
             return f"half of it: the {word} of what you list would be right."
     return f"you return {_article(type(results[0]))}; {kind} is asked for."
+
+
+def _kind_of(value: Any) -> str:
+    if is_numeric(value) and np.ndim(value) == 0:
+        return "True or False" if isinstance(value, bool | np.bool_) else "one number"
+    return _article(type(value))
 
 
 def _article(kind: type) -> str:
@@ -239,10 +261,21 @@ def _form(results: Sequence[Any], expected: Sequence[Any], near: float) -> str |
         return None
     summed = [("these are running sums; the numbers themselves are asked for.", _running)]
     for sentence, form in FORMS + summed:
-        with np.errstate(all="ignore"):
-            if all(same(mine, form(right), near) for mine, right in pairs):
-                return sentence
+        if _made(pairs, form, near):
+            return sentence
     return None
+
+
+def _made(
+    pairs: list[tuple[np.ndarray, np.ndarray]],
+    form: Callable[[np.ndarray], np.ndarray],
+    near: float,
+) -> bool:
+    try:
+        with np.errstate(all="ignore"):
+            return all(same(mine, form(right), near) for mine, right in pairs)
+    except (ValueError, IndexError):  # it needs more axes
+        return False
 
 
 def _running(right: np.ndarray) -> np.ndarray:

@@ -9,10 +9,15 @@ from torch import Tensor
 from notebooks.exercises import Exercise, Mistake
 
 
+def unit(vectors: Tensor) -> Tensor:
+    return F.normalize(vectors, dim=1)
+
+
 def likeness(vectors: Tensor) -> Tensor:
     """Cosines between rows, minus infinity for a row with itself."""
-    unit = F.normalize(vectors, dim=1)
-    return (unit @ unit.T).masked_fill(torch.eye(len(vectors), dtype=torch.bool), -torch.inf)
+    return (unit(vectors) @ unit(vectors).T).masked_fill(
+        torch.eye(len(vectors), dtype=torch.bool), -torch.inf
+    )
 
 
 def unscaled(vectors: Tensor) -> Tensor:
@@ -37,9 +42,15 @@ def crowd(seed: int) -> Tensor:
     )
 
 
+def triangle(seed: int) -> Tensor:
+    """Three rows that look away from each other: all cosines are negative, and the largest is not the one nearest to 0."""
+    angles = (torch.tensor([0.0, 130.0, 235.0]) + 10 * seed).deg2rad()
+    return torch.stack([angles.cos(), angles.sin()], 1) * torch.tensor([[1.0], [2.0], [0.5]])
+
+
 nearest = Exercise(
     "00.1",
-    cases=lambda seed: [(crowd(seed), index) for index in range(12)],
+    cases=lambda seed: [(crowd(seed), index) for index in range(12)] + [(triangle(seed), index) for index in range(3)],
     right=lambda vectors, index: int(likeness(vectors)[index].argmax()),
     mistakes=[
         Mistake("half of it: these are the cosines with all rows. Which row has the largest, leaving out itself?",
@@ -59,6 +70,20 @@ nearest = Exercise(
                 "infinity there.", lambda x, i: int(likeness(x)[i].argmax()) - int(likeness(x)[i].argmax() > i)),
         Mistake("you divided the columns by their lengths. A vector is a row: dim=1.",
                 lambda x, i: int(unscaled(x / x.norm(dim=0))[i].argmax())),
+        Mistake("half of it: these are two places, and the first is the row itself. Return the second, as an int.",
+                lambda x, i: (unit(x) @ unit(x)[i]).topk(2).indices, half_finished=True),
+        Mistake("half of it: this is the nearest row itself. Asked for is its place, an int: argmax.",
+                lambda x, i: x[likeness(x)[i].argmax()], half_finished=True),
+        Mistake("argsort counts up from the smallest cosine: your second place is the second farthest. Take the last but "
+                "one.",
+                lambda x, i: int((unit(x) @ unit(x)[i]).argsort()[1])),
+        Mistake("you divided by the sum of absolute values; the length of a vector is the root of its sum of squares "
+                "(norm).",
+                lambda x, i: int(unscaled(F.normalize(x, p=1, dim=1))[i].argmax())),
+        Mistake("you took the cosine without its sign: a row that looks the other way is the farthest, not near.",
+                lambda x, i: int((unit(x) @ unit(x)[i]).abs().masked_fill(torch.arange(len(x)) == i, -1).argmax())),
+        Mistake("you set the row's own cosine to 0, which wins where all others are negative. Minus infinity never wins.",
+                lambda x, i: int((unit(x) @ unit(x)[i]).masked_fill(torch.arange(len(x)) == i, 0).argmax())),
     ],
     hints=["Section 2 divides each row by its length first; then one product gives all cosines.",
            "unit @ unit[index] are the cosines. Before argmax, put -torch.inf at place `index`."],
@@ -70,13 +95,18 @@ def hits(scores: Tensor, labels: Tensor) -> Tensor:
     return (labels[scores.argmax(1)] == labels).float()
 
 
-def with_labels(seed: int) -> tuple[Tensor, Tensor]:
-    return crowd(seed), torch.tensor([0, 1, 2, 0, 1, 2, 0, 1, 2, 0, 2, 1])
+def with_labels(seed: int, labels: str) -> tuple[Tensor, Tensor]:
+    return crowd(seed), torch.tensor([int(label) for label in labels])
 
 
 leave_one_out = Exercise(
     "00.2",
-    cases=lambda seed: [with_labels(seed), with_labels(seed + 7)],
+    cases=lambda seed: [
+        with_labels(seed, "012012012021"),
+        with_labels(seed + 7, "012012210102"),
+        with_labels(seed + 14, "001122011220"),
+        with_labels(seed + 21, "001122001121"),
+    ],
     right=lambda x, y: hits(likeness(x), y).mean(),
     mistakes=[
         Mistake("half of it: this says which rows are right. Their share is the mean.",
@@ -89,6 +119,29 @@ leave_one_out = Exercise(
         Mistake("you compare dot products; divide each row by its length first.", lambda x, y: hits(unscaled(x), y).mean()),
         Mistake("you compare distances between the vectors as they are; divide each row by its length first.",
                 lambda x, y: hits(far(x), y).mean()),
+        Mistake("half of it: these are the cosines of all pairs. Where is the largest of each row, and has that row the "
+                "same label?",
+                lambda x, y: likeness(x), half_finished=True),
+        Mistake("half of it: these are the neighbours' places. Look up their labels, and compare them with the rows' own.",
+                lambda x, y: likeness(x).argmax(1), half_finished=True),
+        Mistake("you compared the neighbour's place with the label; its label is labels[place].",
+                lambda x, y: (likeness(x).argmax(1) == y).float().mean()),
+        Mistake("you counted two neighbours of each row, and the first of them is the row itself. Leave it out, and take "
+                "one.",
+                lambda x, y: (y[(unit(x) @ unit(x).T).topk(2).indices] == y[:, None]).float().mean()),
+        Mistake("// rounds down: a share below 1 becomes 0. Divide by /.", lambda x, y: hits(likeness(x), y).sum() // len(y)),
+        Mistake("you divided by N - 1. Each row has N - 1 others, but N rows are asked.",
+                lambda x, y: hits(likeness(x), y).sum() / (len(y) - 1)),
+        Mistake("you divided by the number of classes; rows are counted, so divide by the number of rows.",
+                lambda x, y: hits(likeness(x), y).sum() / len(y.unique())),
+        Mistake("this is the share of wrong answers; the share of right ones is asked for: == instead of !=.",
+                lambda x, y: 1 - hits(likeness(x), y).mean()),
+        Mistake("you divided the columns by their lengths. A vector is a row: dim=1.",
+                lambda x, y: hits(unscaled(x / x.norm(dim=0)), y).mean()),
+        Mistake("this is how near the nearest rows are (a cosine). Asked for is how often they have the same label.",
+                lambda x, y: likeness(x).max(1).values.mean()),
+        Mistake("you took the farthest row: argmax of the cosine, not argmin.",
+                lambda x, y: hits(-unit(x) @ unit(x).T, y).mean()),
     ],
     hints=["All cosines at once: unit @ unit.T is (N N); itself is on the diagonal.",
            "labels[likeness.argmax(dim=1)] are the neighbours' labels."],

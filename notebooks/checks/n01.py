@@ -23,7 +23,16 @@ def unrounded(height: int, width: int, share: float, ratio: float) -> tuple[floa
 
 def images(seed: int) -> list[tuple[int, int, float, float]]:
     draw = random.Random(seed)
-    return [(64, 96, 0.21, 4 / 3), (100 + draw.randrange(50), 333, 0.3, 0.75)]
+    some = [
+        (
+            200 + draw.randrange(50),
+            300 + draw.randrange(50),
+            0.1 + 0.8 * draw.random(),
+            1.2 + draw.random(),
+        )
+        for _ in range(4)
+    ]
+    return [(64, 96, 0.21, 4 / 3), (100 + draw.randrange(50), 333, 0.3, 0.75), *some]
 
 
 crop_sides = Exercise(
@@ -48,6 +57,27 @@ crop_sides = Exercise(
         Mistake("you scaled the image's own sides and then applied the ratio: the ratio is that of the crop, not how it differs "
                 "from the image's.",
                 lambda h, w, s, r: (round(h * math.sqrt(s / r)), round(w * math.sqrt(s * r)))),
+        Mistake("half of it: this is the height. Its width belongs beside it: (tall, wide).",
+                lambda h, w, s, r: sides(h, w, s, r)[0], half_finished=True),
+        Mistake("you rounded up (ceil); whole pixels are the nearest: round.",
+                lambda h, w, s, r: (math.ceil(unrounded(h, w, s, r)[0]), math.ceil(unrounded(h, w, s, r)[1]))),
+        Mistake("you made one side from the other after rounding it: that multiplies the error. Round last.",
+                lambda h, w, s, r: (sides(h, w, s, r)[0], round(sides(h, w, s, r)[0] * r))),
+        Mistake("the root is missing: area / ratio is the *square* of the height.",
+                lambda h, w, s, r: (round(s * h * w / r), round(s * h * w * r))),
+        Mistake("you forgot the share: your crops have the area of the whole image.", lambda h, w, s, r: sides(h, w, 1, r)),
+        Mistake("the share stands outside your root. It is a share of the area, so it belongs under it.",
+                lambda h, w, s, r: sides(h, w, s * s, r)),
+        Mistake("you applied the ratio to one side only, so the product of the two is no longer the area.",
+                lambda h, w, s, r: (round(math.sqrt(s * h * w)), round(math.sqrt(s * h * w) * r))),
+        Mistake("your root is of the ratio alone: ** comes before * and /. Put the whole product in brackets.",
+                lambda h, w, s, r: (round(s * h * w / r**0.5), round(s * h * w * r**0.5))),
+        Mistake("** comes before /: x ** 1/2 is half of x. Write x ** 0.5.",
+                lambda h, w, s, r: (round(s * h * w / r / 2), round(s * h * w * r / 2))),
+        Mistake("you scaled the height and made the width from it; then the area is not the share that is asked for.",
+                lambda h, w, s, r: (round(h * math.sqrt(s)), round(h * math.sqrt(s) * r))),
+        Mistake("the share is no percentage: 0.21 is 21 %, without dividing by 100.",
+                lambda h, w, s, r: sides(h, w, s / 100, r)),
     ],
     hints=[
         "First the area in pixels; then two unknowns: tall · wide = area and wide / tall = ratio.",
@@ -69,7 +99,10 @@ def weights(seed: int) -> Weights:
 
 follow = Exercise(
     "01.2",
-    cases=lambda seed: [(weights(seed), weights(seed + 100), 0.996 if seed == 0 else 0.9)],
+    cases=lambda seed: [
+        (weights(seed), weights(seed + 100), 0.996 if seed == 0 else 0.9),
+        (weights(seed + 200), weights(seed + 300), 0.75),
+    ],
     right=moved,
     mistakes=[
         Mistake("half of it: you return one weight. The teacher is a dictionary of all of them.",
@@ -84,6 +117,10 @@ follow = Exercise(
                 lambda t, s, m: {name: t[name] + (1 - m) * s[name] for name in t}),
         Mistake("both got the teacher's share m; the student's is 1 - m.",
                 lambda t, s, m: {name: m * (t[name] + s[name]) for name in t}),
+        Mistake("the student comes in whole in yours: its share is 1 - m, or the weights grow with every step.",
+                lambda t, s, m: {name: m * t[name] + s[name] for name in t}),
+        Mistake("you step away from the student: the teacher moves by (1 - m) · (student - teacher), with a plus.",
+                lambda t, s, m: {name: t[name] - (1 - m) * (s[name] - t[name]) for name in t}),
     ],
     hints=[
         "A dictionary comprehension over the names: {name: ... for name in teacher}.",
@@ -106,6 +143,20 @@ momentum_of = Exercise(
         Mistake("you raised to the power n. From mⁿ = 1/2 follows that m is the n-th root.", lambda n: 0.5**n),
         Mistake("exp(-1/n) is the momentum whose distance falls to 1/e = 37 % in n steps. Asked for is one half.",
                 lambda n: math.exp(-1 / n)),
+        Mistake("half of it: this is -ln m. The momentum is exp of minus that.", lambda n: math.log(2) / n, half_finished=True),
+        Mistake("1 - ln 2/n is only the beginning of a series, and wrong where n is small: solve mⁿ = 1/2 for m.",
+                lambda n: 1 - math.log(2) / n),
+        Mistake("** comes before /: 0.5 ** 1 / n is 0.5 / n. Put 1 / n in brackets.", lambda n: 0.5 / n),
+        Mistake("exp(-2/n) falls to e⁻² = 14 % in n steps; one half is asked for.", lambda n: math.exp(-2 / n)),
+        Mistake("you mixed two kinds of logarithm: after math.log comes math.exp, and 10 ** only after math.log10.",
+                lambda n: 10 ** (math.log(0.5) / n)),
+        Mistake("math.log10 and math.exp do not belong together: exp undoes math.log.",
+                lambda n: math.exp(math.log10(0.5) / n)),
+        Mistake("n/(n + 1) is what a mean over n + 1 steps keeps; after n such steps not one half is left.",
+                lambda n: n / (n + 1)),
+        Mistake("1 // n rounds down to 0. Write 1 / n.", lambda n: 0.5 ** (1 // n)),
+        Mistake("base and exponent are exchanged: 1/2 is what is left, and 1/n the power.", lambda n: (1 / n) ** 0.5),
+        Mistake("you made the tenth already: the function is given the half-life that is wanted.", lambda n: 0.5 ** (10 / n)),
     ],
     hints=["After n steps the distance is mⁿ of what it was (section 4). Half of the way: mⁿ = 1/2.",
            "The n-th root is the power 1/n."],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
+from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from dino_core.objective.terms import cross_view
 from notebooks.exercises import Exercise, Mistake, Symptom
@@ -40,7 +41,8 @@ targets_of = Exercise(
                 lambda x, c, t: (x / t - c).softmax(-1)),
         Mistake("you added the centre. It is subtracted: what every image likes shall count for nothing.",
                 lambda x, c, t: ((x + c) / t).softmax(-1)),
-        Mistake("you left out the centre.", lambda x, c, t: (x / t).softmax(-1)),
+        Mistake("you left out the centre, or made it one number for all prototypes, which a softmax does not notice.",
+                lambda x, c, t: (x / t).softmax(-1)),
         Mistake("you left out the temperature.", lambda x, c, t: (x - c).softmax(-1)),
         Mistake("you multiplied by the temperature. Dividing by a small number sharpens, multiplying flattens.",
                 lambda x, c, t: ((x - c) * t).softmax(-1)),
@@ -50,8 +52,25 @@ targets_of = Exercise(
                 lambda x, c, t: ((x - c) / t).log_softmax(-1)),
         Mistake("you subtracted the mean of these scores. The centre is given: a mean over many batches.",
                 lambda x, c, t: ((x - x.mean(0)) / t).softmax(-1)),
+        Mistake("without brackets only the centre is divided by the temperature: (logits - centre) / temperature.",
+                lambda x, c, t: (x - c / t).softmax(-1)),
+        Mistake("you divided by the sum, but scores may be negative, and so would be your probabilities: take the "
+                "softmax.",
+                lambda x, c, t: (x - c) / (x - c).sum(-1, keepdim=True)),
+        Mistake("half of it: these are the exponentials. Divide each row by its sum, and it is a softmax.",
+                lambda x, c, t: ((x - c) / t).exp(), half_finished=True),
+        Mistake("you divided by the sum of all; each row has a sum of its own: sum(dim=-1, keepdim=True).",
+                lambda x, c, t: ((x - c) / t).exp() / ((x - c) / t).exp().sum()),
+        Mistake("you took the sigmoid of each score by itself. Prototypes compete: softmax.",
+                lambda x, c, t: ((x - c) / t).sigmoid()),
+        Mistake("the centre is subtracted from scores, before the softmax; you subtracted it from probabilities.",
+                lambda x, c, t: (x / t).softmax(-1) - c),
+        Mistake("the temperature divides scores, inside the softmax; you divided the probabilities.",
+                lambda x, c, t: (x - c).softmax(-1) / t),
+        Mistake("your softmax runs over axis 1, which is not the last one where there are views: dim=-1.",
+                lambda x, c, t: ((x - c) / t).softmax(1)),
     ],
-    symptoms=[Symptom("the rows of your result do not sum to 1, so they are no probabilities.",
+    symptoms=[Symptom("the rows of your result do not sum to 1, so they are no probabilities. Softmax over prototypes, dim=-1, comes last.",
                       lambda p, *_: not rows_sum_to_one(p))],
     hints=[
         "Three things happen to a row of scores, in the order of section 3: one subtraction, one division, one softmax.",
@@ -102,6 +121,27 @@ teachers_side = Exercise(
                 lambda x, c, t, m: ((x / t - c).softmax(-1), both(x, c, t, m)[1])),
         Mistake("you averaged over prototypes too: every prototype has a centre of its own. The mean runs over the axes T and B.",
                 lambda x, c, t, m: (centred(x, c, t), m * c + (1 - m) * x.mean())),
+        Mistake("half of it: this is the next centre. Return the targets before it.",
+                lambda x, c, t, m: both(x, c, t, m)[1], half_finished=True),
+        Mistake("half of it: your targets are no probabilities yet: the softmax is missing.",
+                lambda x, c, t, m: ((x - c) / t, both(x, c, t, m)[1]), half_finished=True),
+        Mistake("you summed the scores over views and images; the centre moves towards their mean.",
+                lambda x, c, t, m: (centred(x, c, t), m * c + (1 - m) * x.sum((0, 1)))),
+        Mistake("you divided the scores by the temperature before averaging them. The centre is a mean of scores as they "
+                "are.",
+                lambda x, c, t, m: (centred(x, c, t), m * c + (1 - m) * (x / t).mean((0, 1)))),
+        Mistake("the old centre comes in whole: the two shares, m and 1 - m, must sum to 1.",
+                lambda x, c, t, m: (centred(x, c, t), c + (1 - m) * x.mean((0, 1)))),
+        Mistake("both got the share 1 - m; the old centre's is m.",
+                lambda x, c, t, m: (centred(x, c, t), (1 - m) * (c + x.mean((0, 1))))),
+        Mistake("you took the median of the scores; the centre is a mean.",
+                lambda x, c, t, m: (centred(x, c, t), m * c + (1 - m) * x.flatten(0, 1).median(0).values)),
+        Mistake("your softmax runs over views. It runs over prototypes, the last axis (dim=-1).",
+                lambda x, c, t, m: (((x - c) / t).softmax(0), both(x, c, t, m)[1])),
+        Mistake("your softmax runs over images. It runs over prototypes, the last axis (dim=-1).",
+                lambda x, c, t, m: (((x - c) / t).softmax(1), both(x, c, t, m)[1])),
+        Mistake("you glued both together; return two things, with a comma between them.",
+                lambda x, c, t, m: torch.cat([centred(x, c, t).flatten(), both(x, c, t, m)[1]])),
     ],
     hints=[
         "Two lines: what is read, then what is written. Section 8 has both.",
@@ -146,6 +186,19 @@ def divergence(s: Tensor, t: Tensor, c: Tensor, warm: float = 0.1, cold: float =
     return off_diagonal(pairs).sum() / (pairs.numel() - len(t))
 
 
+def of(log_p: Tensor, targets: Tensor) -> Tensor:
+    """The mean over pairs of different views of -Σ target · log_p, whatever these are."""
+    pairs = -torch.einsum("sbk,tbk->st", log_p, targets) / log_p.shape[1]
+    return off_diagonal(pairs).sum() / (pairs.numel() - len(targets))
+
+
+def by_pair(s: Tensor, t: Tensor, one: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """The mean of another loss over pairs of different views."""
+    return torch.stack(
+        [one(s[i], t[j]) for i in range(len(s)) for j in range(len(t)) if i != j]
+    ).mean()
+
+
 objective = Exercise(
     "02.3",
     cases=lambda seed: [
@@ -187,6 +240,41 @@ objective = Exercise(
                 lambda s, t, c, w, k: pairs_of(s, t, c, w, k)[len(t) :].sum() / max(1, (len(s) - len(t)) * len(t))),
         Mistake("your softmax runs over images. It runs over prototypes, the last axis (dim=-1).",
                 lambda s, t, c, w, k: over_images(s, t, c, w, k)),
+        Mistake("the logarithm is missing: the student's side is the logarithm of its softmax.",
+                lambda s, t, c, w, k: of((s / w).softmax(-1), centred(t, c, k))),
+        Mistake("you took a softmax of the student's softmax: log_softmax takes the scores themselves.",
+                lambda s, t, c, w, k: of(log_softmax((s / w).softmax(-1), -1), centred(t, c, k))),
+        Mistake("you took a second softmax of the targets: they are probabilities already.",
+                lambda s, t, c, w, k: of(log_softmax(s / w, -1), centred(t, c, k).softmax(-1))),
+        Mistake("your targets are scores; they have to be probabilities: softmax((teacher - centre) / temperature).",
+                lambda s, t, c, w, k: of(log_softmax(s / w, -1), (t - c) / k)),
+        Mistake("you compared the scores by their squared difference; the loss is a cross-entropy of distributions.",
+                lambda s, t, c, w, k: by_pair(s, t, lambda a, b: (a - b).square().mean())),
+        Mistake("you compared the probabilities by their squared difference; the loss is a cross-entropy.",
+                lambda s, t, c, w, k: by_pair((s / w).softmax(-1), centred(t, c, k), lambda a, b: (a - b).square().mean())),
+        Mistake("you used hard labels (argmax): that throws away what the teacher says of all other prototypes.",
+                lambda s, t, c, w, k: by_pair(s / w, centred(t, c, k), lambda a, b: cross_entropy(a, b.argmax(-1)))),
+        Mistake("cross_entropy takes the student's scores first and the targets second; yours are the other way round.",
+                lambda s, t, c, w, k: by_pair((s / w).softmax(-1), centred(t, c, k), lambda a, b: cross_entropy(b, a))),
+        Mistake("only the global views predict in yours; the local ones do, too.",
+                lambda s, t, c, w, k: whole(s[: len(t)], t, c, w, k)),
+        Mistake("you took only the pairs whose student's view comes later; all different ones count.",
+                lambda s, t, c, w, k: torch.stack([pairs_of(s, t, c, w, k)[i, j] for i in range(len(s)) for j in range(min(i, len(t)))]).mean()),
+        Mistake("you left out the wrong pairs: the *first* student views are those the teacher saw.",
+                lambda s, t, c, w, k: of(log_softmax(s / w, -1).flip(0), centred(t, c, k).flip(0))),
+        Mistake("T pairs are left out, one for each of the teacher's views; you divided as if there were S of them.",
+                lambda s, t, c, w, k: off_diagonal(pairs_of(s, t, c, w, k)).sum() / max(1, len(s) * len(t) - len(s))),
+        Mistake("you summed over images and pairs; the loss is the mean over both.",
+                lambda s, t, c, w, k: off_diagonal(pairs_of(s, t, c, w, k)).sum() * s.shape[1]),
+        Mistake("you summed over images and forgot the minus: a cross-entropy is positive, and a mean over images.",
+                lambda s, t, c, w, k: -whole(s, t, c, w, k) * s.shape[1]),
+        Mistake("your student's softmax runs over images. It runs over prototypes, the last axis (dim=-1).",
+                lambda s, t, c, w, k: of(log_softmax(s / w, 1), centred(t, c, k))),
+        Mistake("this is the teacher's own entropy; the student plays no part in it.",
+                lambda s, t, c, w, k: torch.special.entr(centred(t, c, k)).sum(-1).mean()),
+        Mistake("kl_div averages over prototypes too unless told otherwise, and leaves the entropy out. Write the sum "
+                "yourself.",
+                lambda s, t, c, w, k: by_pair(log_softmax(s / w, -1), centred(t, c, k), lambda a, b: kl_div(a, b, reduction="sum") / a.numel())),
     ],
     symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda loss, *_: loss.ndim > 0)],
     hints=[
