@@ -70,7 +70,8 @@ targets_of = Exercise(
         Mistake("your softmax runs over axis 1, which is not the last one where there are views: dim=-1.",
                 lambda x, c, t: ((x - c) / t).softmax(1)),
     ],
-    symptoms=[Symptom("the rows of your result do not sum to 1, so they are no probabilities. Softmax over prototypes, dim=-1, comes last.",
+    symptoms=[Symptom("the rows of your result do not sum to 1, so they are no probabilities. The softmax over prototypes, dim=-1, "
+                      "comes last.",
                       lambda p, *_: not rows_sum_to_one(p))],
     hints=[
         "Three things happen to a row of scores, in the order of section 3: one subtraction, one division, one softmax.",
@@ -259,7 +260,7 @@ objective = Exercise(
         Mistake("only the global views predict in yours; the local ones do, too.",
                 lambda s, t, c, w, k: whole(s[: len(t)], t, c, w, k)),
         Mistake("you took only the pairs whose student's view comes later; all different ones count.",
-                lambda s, t, c, w, k: torch.stack([pairs_of(s, t, c, w, k)[i, j] for i in range(len(s)) for j in range(min(i, len(t)))]).mean()),
+                lambda s, t, c, w, k: pairs_of(s, t, c, w, k)[torch.ones(len(s), len(t)).tril(-1).bool()].mean()),
         Mistake("you left out the wrong pairs: the *first* student views are those the teacher saw.",
                 lambda s, t, c, w, k: of(log_softmax(s / w, -1).flip(0), centred(t, c, k).flip(0))),
         Mistake("T pairs are left out, one for each of the teacher's views; you divided as if there were S of them.",
@@ -274,7 +275,8 @@ objective = Exercise(
                 lambda s, t, c, w, k: torch.special.entr(centred(t, c, k)).sum(-1).mean()),
         Mistake("kl_div averages over prototypes too unless told otherwise, and leaves the entropy out. Write the sum "
                 "yourself.",
-                lambda s, t, c, w, k: by_pair(log_softmax(s / w, -1), centred(t, c, k), lambda a, b: kl_div(a, b, reduction="sum") / a.numel())),
+                lambda s, t, c, w, k: by_pair(log_softmax(s / w, -1), centred(t, c, k),
+                                                lambda a, b: kl_div(a, b, reduction="sum") / a.numel())),
     ],
     symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda loss, *_: loss.ndim > 0)],
     hints=[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -31,7 +32,7 @@ def targets(seed: int, rows: int = 6, columns: int = 4) -> Tensor:
 
 informed = Exercise(
     "03.1",
-    cases=lambda seed: [(targets(seed),), (torch.eye(3)[[0, 1, 1, 2]],)],
+    cases=lambda seed: [(targets(seed),), (torch.eye(3)[[0, 1, 1, 2]],), (torch.tensor([[0.5, 0.5, 0.0], [0.1, 0.2, 0.7]]),)],
     right=lambda p: of_mean(p) - plogp(p).mean(),
     mistakes=[
         Mistake("half of it: this is the entropy of the mean target, how widely all images together are spread. Subtract how "
@@ -47,6 +48,31 @@ informed = Exercise(
                 lambda p: (of_mean(p) - plogp(p).mean()) / math.log(2)),
         Mistake("this is a share of ln K, as the lab draws it; nats are asked for.",
                 lambda p: (of_mean(p) - plogp(p).mean()) / math.log(p.shape[1])),
+        Mistake("half of it: these are both entropies. Subtract the second from the first.",
+                lambda p: (of_mean(p), plogp(p).mean()), half_finished=True),
+        Mistake("you summed the targets over images; the mean target is a distribution, which sums to 1.",
+                lambda p: plogp(p.sum(0)) - plogp(p).mean()),
+        Mistake("the entropy of the mean lacks its minus: H = -Σ p ln p.", lambda p: -of_mean(p) - plogp(p).mean()),
+        Mistake("you added the two entropies; what one image's doubt explains is subtracted.",
+                lambda p: of_mean(p) + plogp(p).mean()),
+        Mistake("you averaged -p ln p over prototypes too; an entropy is their sum.",
+                lambda p: torch.special.entr(p.mean(0)).mean() - torch.special.entr(p).mean()),
+        Mistake("you took one mean of all numbers; the mean target is over images only: dim=0.",
+                lambda p: plogp(p.mean()[None]) - plogp(p).mean()),
+        Mistake("your second entropy sums over images; each image has its own, over prototypes: dim=-1.",
+                lambda p: of_mean(p) - torch.special.entr(p).sum(0).mean()),
+        Mistake("ln K is the most the first entropy can be; take the entropy of the mean that there is.",
+                lambda p: math.log(p.shape[1]) - plogp(p).mean()),
+        Mistake("this is how far the mean is from uniform (KL); information is H of the mean minus the mean H.",
+                lambda p: math.log(p.shape[1]) - of_mean(p)),
+        Mistake("you divided the two entropies; information is their difference.", lambda p: plogp(p).mean() / of_mean(p)),
+        Mistake("you took the first image's entropy for that of the mean.", lambda p: plogp(p[0]) - plogp(p).mean()),
+        Mistake("you took the median of the targets; the mean is asked for.",
+                lambda p: plogp(p.median(0).values) - plogp(p).mean()),
+        Mistake("you set a row's NaN to 0 after summing: the whole row is lost. Only a single 0 ln 0 counts as 0.",
+                lambda p: -(p.mean(0) * p.mean(0).log()).sum() + torch.nan_to_num((p * p.log()).sum(-1)).mean()),
+        Mistake("what you add inside the logarithm is too large: take 1e-12, or torch.special.entr, which needs none.",
+                lambda p: -(p.mean(0) * (p.mean(0) + 1e-3).log()).sum() + (p * (p + 1e-3).log()).sum(-1).mean()),
     ],
     symptoms=[Symptom("0 · ln 0 gave NaN. It counts as 0: torch.special.entr(p) is -p ln p and knows that; so does "
                       "dino_core.measure.collapse.entropy.", lambda i, *_: bool(torch.isnan(i).any()))],
@@ -95,9 +121,40 @@ def in_nats(mean_entropy: float, entropy_of_mean: float, prototypes: int) -> str
     )
 
 
+def healthy_or(what: str) -> Callable[[float, float, int], str]:
+    """One name for every collapse."""
+    return lambda m, e, k: "healthy" if e - m >= 0.02 * math.log(k) else what
+
+
+def collapse_first(mean_entropy: float, entropy_of_mean: float, prototypes: int) -> str:
+    name = by_entropy_alone(mean_entropy, entropy_of_mean, prototypes)
+    return named(mean_entropy, entropy_of_mean, prototypes) if name == "healthy" else name
+
+
+def uniform_first(mean_entropy: float, entropy_of_mean: float, prototypes: int) -> str:
+    if entropy_of_mean > 0.98 * math.log(prototypes):
+        return "uniform"
+    return named(mean_entropy, entropy_of_mean, prototypes)
+
+
+def by_the_other(mean_entropy: float, entropy_of_mean: float, prototypes: int) -> str:
+    name = named(mean_entropy, entropy_of_mean, prototypes)
+    return name if name == "healthy" else named(entropy_of_mean, entropy_of_mean, prototypes)
+
+
+def drawn_patient(draw: random.Random) -> Numbers:
+    """A doubt and a spread as shares of ln K, on either side of every threshold and not on it."""
+    prototypes = draw.choice([16, 32, 128, 512])
+    doubt = draw.choice([0.005, 0.015, 0.025, 0.35, 0.5, 0.95, 0.975, 0.985])
+    told = draw.choice([0.0, 0.01, 0.012, 0.1, 0.3])
+    whole = math.log(prototypes)
+    return doubt * whole, min(doubt + told, 0.9999) * whole, prototypes
+
+
 def patients(seed: int) -> list[Numbers]:
     """Together they tell every mistake from the others."""
     some = random.Random(seed).random()
+    drawn = random.Random(seed + 3)
     return [
         (2.0 + some, 3.2, 32),
         (0.01 * some, 4.0, 512),  # very sharp, and healthy
@@ -105,6 +162,10 @@ def patients(seed: int) -> list[Numbers]:
         (2.3 + some, 2.31 + some, 32),
         (6.23, 6.235, 512),
         (5.0, 5.05 + some / 100, 512),  # 0.05 nats are less than 2 % of 6.24
+        (1.0 + some, 3.45, 32),  # all prototypes are used, and healthy
+        (0.06, 0.1, 32),
+        (0.1, 0.11, 32),
+        *(drawn_patient(drawn) for _ in range(40)),
     ]
 
 
@@ -125,6 +186,33 @@ diagnose = Exercise(
                 lambda m, e, k: named(m, e, math.exp(k))),
         Mistake("you took shares of log2 K; the entropies are in nats, so the most is ln K.",
                 lambda m, e, k: named(m, e, 2 ** (math.log2(k) / math.log(2)))),
+        Mistake("half of it: this says whether it is healthy. Return the name: \"healthy\", or that of the collapse.",
+                lambda m, e, k: e - m >= 0.02 * math.log(k), half_finished=True),
+        Mistake("half of it: the healthy ones are right. Which collapse is it, by the mean entropy?",
+                healthy_or("constant"), half_finished=True),
+        Mistake("half of it: the middle is missing. Between 2 % and 98 % of ln K it is \"constant\".",
+                lambda m, e, k: healthy_or("one prototype" if m < 0.5 * math.log(k) else "uniform")(m, e, k), half_finished=True),
+        Mistake("nothing is healthy in yours. Information is the entropy of the mean minus the mean entropy, in this order, and "
+                "2 % is 0.02.",
+                lambda m, e, k: named(m, min(e, 2 * m - e), k)),
+        Mistake("2 % is 0.02; your threshold for information is 0.2, ten times as much.",
+                lambda m, e, k: "healthy" if e - m >= 0.2 * math.log(k) else named(m, m, k)),
+        Mistake("you ask for the kind of collapse before you know that there is one. Information comes first.", collapse_first),
+        Mistake("that all prototypes are used (entropy of the mean near ln K) is no collapse. Information comes first.",
+                uniform_first),
+        Mistake("which collapse it is says the *mean entropy* of targets; you asked the entropy of the mean.", by_the_other),
+        Mistake("\"healthy\" and \"constant\" are exchanged: a healthy run's answers tell something about the image.",
+                lambda m, e, k: {"healthy": "constant", "constant": "healthy"}.get(named(m, e, k), named(m, e, k))),
+        Mistake("you took information as a share of the entropy of the mean; the threshold is a share of ln K.",
+                lambda m, e, k: "healthy" if (e - m) / max(e, 1e-9) >= 0.02 else named(m, m, k)),
+        Mistake("any difference of the two entropies is healthy in yours; it takes 2 % of ln K.",
+                lambda m, e, k: "healthy" if e > m else named(m, m, k)),
+        Mistake("you took log10 of K; the entropies are in nats, so the most is the natural logarithm.",
+                lambda m, e, k: named(m, e, math.exp(math.log10(k)))),
+        Mistake("\"uniform\" never comes out of yours: it is a mean entropy above 98 % of ln K.",
+                lambda m, e, k: "constant" if named(m, e, k) == "uniform" else named(m, e, k)),
+        Mistake("you wrote ln 32 into your function; the number of prototypes is given.", lambda m, e, k: named(m, e, 32)),
+        Mistake("you wrote ln 512 into your function; the number of prototypes is given.", lambda m, e, k: named(m, e, 512)),
     ],
     hints=["First the difference of the two entropies, as a share of ln K. Only if it is small, ask which collapse it is.",
            "Then the mean entropy as a share of ln K: below 0.02, above 0.98, or between.",
@@ -139,6 +227,9 @@ def sabotaged(options: Any) -> str | None:
         return f"return a dictionary of options, such as {{'noise': 0.3}}; got {type(options).__name__}."
     if not options:
         return "half of it: a dictionary, but an empty one: that is the healthy system."
+    strange = [value for value in options.values() if not isinstance(value, bool | int | float)]
+    if strange or any(value != value for value in options.values()):
+        return f"the options of the simulator are numbers, or True and False; one of yours is {(strange or [math.nan])[0]!r}."
     if (
         options.get("centering", True) is not True
         or options.get("sharpening", True) is not True
@@ -147,6 +238,12 @@ def sabotaged(options: Any) -> str | None:
         return (
             "centering and sharpening stay on, and Sinkhorn off; find out what else they rely on."
         )
+    if run_prototypes(options) < 2:
+        return (
+            "with a single prototype there is nothing to choose from: ln 1 = 0. Leave at least two."
+        )
+    if not all(0 <= options.get(name, 0.5) <= 1 for name in ("momentum", "centre_momentum")):
+        return "a momentum is a share: it lies between 0 and 1."
     if options.get("momentum") == 1:
         return "a teacher that never moves can't collapse, nor learn; it says what it said at the start."
     try:
@@ -187,6 +284,10 @@ sabotage = Exercise(
         Mistake("it did not collapse: after 800 steps", lambda: {"momentum": 0.0}),
         Mistake("the simulator refuses these options: there is no option 'temperature'", lambda: {"temperature": 1.0}),
         Mistake("return a dictionary of options", lambda: "centre_momentum"),
+        Mistake("with a single prototype there is nothing to choose from", lambda: {"prototypes": 1}),
+        Mistake("a momentum is a share: it lies between 0 and 1.", lambda: {"centre_momentum": 1.5}),
+        Mistake("the options of the simulator are numbers, or True and False; one of yours is '0.999'",
+                lambda: {"centre_momentum": "0.999"}),
     ],
     hints=[
         "One prototype wins when the common part is amplified and not removed (section 2). When does the centre remove too little?",

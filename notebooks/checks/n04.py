@@ -32,9 +32,21 @@ def forgiving(text: str) -> list[dict[str, Any]]:
     return rows
 
 
+def trying(text: str, instead: Any) -> list[Any]:
+    """Something in the place of what does not parse."""
+    rows: list[Any] = []
+    for line in text.splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            rows.append(instead)
+    return rows
+
+
 read_lines = Exercise(
     "04.1",
-    cases=lambda seed: [(log(seed, torn=False),), (log(seed, torn=True),), (log(seed, False) + '{"step": 50}',), ("",)],
+    cases=lambda seed: [(log(seed, torn=False),), (log(seed, torn=True),), (log(seed, False) + '{"step": 50}',),
+                        (log(seed, False) + '{"step": 50, "loss": 5.1}',), ("",)],
     right=whole_lines,
     mistakes=[
         Mistake("half of it: these are the lines as text. Each is JSON: json.loads makes a dictionary of it.",
@@ -46,6 +58,28 @@ read_lines = Exercise(
         Mistake("you skip what does not parse. A torn line may parse all the same (12 of 123), and a row with half its "
                 "numbers is worse than none: what counts is the newline at its end.", forgiving),
         Mistake("the rows come in the wrong order.", lambda text: whole_lines(text)[::-1]),
+        Mistake("half of it: so many lines are whole. Return them, each as a dictionary.",
+                lambda text: text.count("\n"), half_finished=True),
+        Mistake("half of it: this is the text without its torn line. Make a dictionary of each line: json.loads.",
+                lambda text: text[: text.rfind("\n") + 1], half_finished=True),
+        Mistake("in the place of a torn line stands None in yours; leave it out.", lambda text: trying(text, None)),
+        Mistake("in the place of a torn line stands an empty row in yours; leave it out.", lambda text: trying(text, {})),
+        Mistake("you kept the torn line as text; leave it out until it is whole.",
+                lambda text: whole_lines(text) + [line for line in text.split("\n")[-1:] if line]),
+        Mistake("you leave out the first line, as if it were a heading; it is a row.", lambda text: whole_lines(text)[1:]),
+        Mistake("these are the losses alone; whole rows are asked for, as dictionaries.",
+                lambda text: [row["loss"] for row in whole_lines(text)]),
+        Mistake("these are the values without their names; rows are dictionaries.",
+                lambda text: [tuple(row.values()) for row in whole_lines(text)]),
+        Mistake("you made text of the values; json.loads makes numbers of them, which stay as they are.",
+                lambda text: [{name: str(value) for name, value in row.items()} for row in whole_lines(text)]),
+        Mistake("you cut lines at the commas; json.loads makes a dictionary of a line.",
+                lambda text: [line.split(",") for line in text.split("\n")[:-1]]),
+        Mistake("rows by their step in a dictionary; a list of them, in order, is asked for.",
+                lambda text: {row["step"]: row for row in whole_lines(text)}),
+        Mistake("you keep a last line because it ends with a bracket. Half-written numbers do, too; what counts is the "
+                "newline.",
+                lambda text: [json.loads(line) for line in text.split("\n") if line.endswith("}") and "loss" in line]),
     ],
     hints=[
         "A line is whole when it ends with a newline. What stands behind the last newline of the text?",
@@ -103,6 +137,28 @@ def bent(falls: Callable[[float], float]) -> Callable[[int, float, float, int, i
     return rate
 
 
+def rising(
+    climbs: Callable[[int, float, int], float],
+) -> Callable[[int, float, float, int, int], float]:
+    """A schedule with another way up."""
+    return lambda step, peak, end, steps, warmup: (
+        climbs(step, peak, warmup) if step < warmup else right_rate(step, peak, end, steps, warmup)
+    )
+
+
+def falling(
+    falls: Callable[[float, float, float], float],
+) -> Callable[[int, float, float, int, int], float]:
+    """A schedule whose way down is a function of the wave (1 to 0), the peak and the end."""
+
+    def rate(step: int, peak: float, end: float, steps: int, warmup: int) -> float:
+        share = min(1.0, (step - warmup) / (steps - warmup))
+        wave = (1 + math.cos(math.pi * share)) / 2
+        return peak * step / warmup if step < warmup else falls(wave, peak, end)
+
+    return rate
+
+
 def warmed_only(step: int, peak: float, end: float, steps: int, warmup: int) -> float:
     return peak * min(1.0, step / warmup)
 
@@ -142,6 +198,43 @@ rate_at = Exercise(
                 else right_rate(step, peak, end, steps, warmup)),
         Mistake("after the last step the rate falls to 0 in yours. It has to stay at `end`.",
                 lambda step, peak, end, steps, warmup: 0.0 if step > steps else right_rate(step, peak, end, steps, warmup)),
+        Mistake("this is a sine. A cosine begins at its top, as the rate does behind the warm-up.",
+                bent(lambda share: (1 + math.sin(math.pi * share)) / 2)),
+        Mistake("1 - cos rises from 0 to 2; the rate falls: 1 + cos.", bent(lambda share: (1 - math.cos(math.pi * share)) / 2)),
+        Mistake("your cosine ends at 0 and begins below the peak: `end` has to be added to it.",
+                falling(lambda wave, peak, end: (peak - end) * wave)),
+        Mistake("your cosine begins at peak + end: what falls is the difference, peak - end.",
+                falling(lambda wave, peak, end: end + peak * wave)),
+        Mistake("what falls is the difference, peak - end; you took their sum.",
+                falling(lambda wave, peak, end: end + (peak + end) * wave)),
+        Mistake("π is missing: math.cos(share) turns by one radian only, and never arrives at `end`.",
+                bent(lambda share: (1 + math.cos(share)) / 2)),
+        Mistake("cos alone goes from 1 to -1: below the end. (1 + cos) / 2 goes from 1 to 0.",
+                bent(lambda share: math.cos(math.pi * share))),
+        Mistake("(1 + cos) needs brackets: only a part of the sum is multiplied in yours.",
+                falling(lambda wave, peak, end: end + (peak - end) + (wave - 0.5))),
+        Mistake("you fall along an exponential; half a cosine is asked for, flat at both ends.",
+                lambda step, peak, end, steps, warmup: bent(lambda share: (peak * (end / peak) ** share - end) / (peak - end))(
+                    step, peak, end, steps, warmup)),
+        Mistake("the warm-up is a straight line; yours is squared.",
+                rising(lambda step, peak, warmup: peak * (step / warmup) ** 2)),
+        Mistake("the warm-up is a straight line; yours is a cosine.",
+                rising(lambda step, peak, warmup: peak * (1 - math.cos(math.pi * step / warmup)) / 2)),
+        Mistake("// rounds down: the warm-up stays at 0. Divide by /.",
+                rising(lambda step, peak, warmup: peak * (step // warmup))),
+        Mistake("your warm-up does not rise: it is peak · step / warmup.", rising(lambda step, peak, warmup: peak / warmup)),
+        Mistake("your warm-up rises to 1; it rises to `peak`.", rising(lambda step, peak, warmup: step / warmup)),
+        Mistake("your share counts from step 0; it is 0 where the warm-up ends: (step - warmup) / (steps - warmup).",
+                lambda step, peak, end, steps, warmup: peak * step / warmup if step < warmup
+                else half_cosine(min(1.0, step / (steps - warmup)), peak, end)),
+        Mistake("you multiplied the warm-up by a cosine from step 0; they come one after the other.",
+                lambda step, peak, end, steps, warmup: min(1.0, step / warmup) * half_cosine(min(1.0, step / steps), peak, end)),
+        Mistake("at the last step yours jumps to 0; it has to arrive at `end` and stay there.",
+                lambda step, peak, end, steps, warmup: 0.0 if step >= steps else right_rate(step, peak, end, steps, warmup)),
+        Mistake("after the last step yours is at the peak again. It has to stay at `end`.",
+                lambda step, peak, end, steps, warmup: peak if step > steps else right_rate(step, peak, end, steps, warmup)),
+        Mistake("yours falls towards 0 and is cut off at `end`; half a cosine leads down to `end`, flat there.",
+                falling(lambda wave, peak, end: max(end, peak * wave))),
     ],
     hints=[
         "Two cases: before `warmup`, and from there on.",
