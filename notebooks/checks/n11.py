@@ -23,6 +23,16 @@ def unit(x: Tensor) -> Tensor:
     return normalize(x, dim=-1)
 
 
+def of(squared: Tensor) -> Tensor:
+    """What uniformity makes of squared distances."""
+    return (-2 * squared).exp().mean().log()
+
+
+def besides(table: Tensor) -> Tensor:
+    """(B, B - 1): each row without its own place."""
+    return table[~torch.eye(len(table), dtype=torch.bool)].view(len(table), -1)
+
+
 uniform = Exercise(
     "11.1",
     cases=lambda seed: [(2 * drawn(seed, 5, 3),), (drawn(seed + 1, 7, 4) + 0.5,)],
@@ -35,7 +45,8 @@ uniform = Exercise(
         Mistake("you left the points where they are; scale them to length one first.",
                 lambda x: (-2 * pairs(x)).exp().mean().log()),
         Mistake("you used the distance, not its square.", lambda x: (-2 * pairs(unit(x)).sqrt()).exp().mean().log()),
-        Mistake("you forgot the 2 in the exponent.", lambda x: (-pairs(unit(x))).exp().mean().log()),
+        Mistake("you forgot the 2 in the exponent (1 - cosine, too, is only half of d²).",
+                lambda x: (-pairs(unit(x))).exp().mean().log()),
         Mistake("the sign in the exponent: near pairs shall count much, far ones little.",
                 lambda x: (2 * pairs(unit(x))).exp().mean().log()),
         Mistake("the logarithm is of the mean; you took the mean of the logarithms, which is the mean of -2 d².",
@@ -46,6 +57,39 @@ uniform = Exercise(
         Mistake("you set the diagonal to 0 and counted it in the mean; divide by the B (B - 1) pairs that are left.",
                 lambda x: ((-2 * pairs(unit(x))).exp().mean() * (len(x) - 1) / len(x)).log()),
         Mistake("you used the cosine; d² = 2 - 2 cosine.", lambda x: (2 * pairs(unit(x)) / 2 - 2).exp().mean().log()),
+        Mistake("half of it: these are the terms of the pairs. Take their mean, and its logarithm.",
+                lambda x: (-2 * pairs(unit(x))).exp(), half_finished=True),
+        Mistake("the sign: uniformity is the logarithm itself, which is negative, not minus it.",
+                lambda x: -of(pairs(unit(x)))),
+        Mistake("you divided by 2 in the exponent; it is multiplied by 2.", lambda x: (-pairs(unit(x)) / 2).exp().mean().log()),
+        Mistake("you averaged the squared differences over features; d² is their sum.",
+                lambda x: of(pairs(unit(x)) / x.shape[1])),
+        Mistake("you scaled each feature over images (dim=0); a class token is a row, dim=-1.",
+                lambda x: of(pairs(normalize(x, dim=0)))),
+        Mistake("you divided by one length of all; each class token has its own: dim=-1, keepdim=True.",
+                lambda x: of(pairs(x / x.norm()))),
+        Mistake("only the nearest counts in yours, as in KoLeo; uniformity takes all pairs.",
+                lambda x: of(besides(torch.cdist(unit(x), unit(x))).min(1).values.square())),
+        Mistake("you summed over pairs, in both orders; the mean is asked for.",
+                lambda x: (2 * (-2 * pairs(unit(x))).exp().sum()).log()),
+        Mistake("logarithm and exponential undo each other in your sum; the logarithm comes last, of the mean.",
+                lambda x: (-2 * pairs(unit(x))).sum()),
+        Mistake("you added up absolute differences; d² is the sum of squares.",
+                lambda x: of(torch.nn.functional.pdist(unit(x), p=1).square())),
+        Mistake("you squared d² again.", lambda x: of(pairs(unit(x)).square())),
+        Mistake("the 2 got squared: -(2 d)² is -4 d².", lambda x: of(2 * pairs(unit(x)))),
+        Mistake("you took the median over pairs; the mean is asked for.", lambda x: (-2 * pairs(unit(x))).exp().median().log()),
+        Mistake("you took a logarithm for each image and then the mean; one logarithm of the mean over all pairs is "
+                "asked for.",
+                lambda x: (-2 * besides(torch.cdist(unit(x), unit(x)).square())).exp().mean(1).log().mean()),
+        Mistake("ln(1 + x) is something else than ln x.", lambda x: (-2 * pairs(unit(x))).exp().mean().log1p()),
+        Mistake("logsumexp is of a sum: subtract the logarithm of the number of *pairs*, not of images.",
+                lambda x: (-2 * pairs(unit(x))).logsumexp(0) - torch.tensor(len(x)).log()),
+        Mistake("exp and mean are exchanged, and the logarithm is missing: ln of the mean of exp(-2 d²).",
+                lambda x: (-2 * pairs(unit(x))).mean().exp()),
+        Mistake("the exponential is missing: ln of the mean of exp(-2 d²).", lambda x: -2 * pairs(unit(x)).mean().log()),
+        Mistake("you compared each image with the next one only; all pairs count.",
+                lambda x: of((unit(x)[1:] - unit(x)[:-1]).square().sum(1))),
     ],
     symptoms=[Symptom("the result is one number; yours has axes left over.", lambda u, *_: u.ndim > 0)],
     hints=["Length one; squared distances of all pairs; leave out the diagonal.",
@@ -85,6 +129,25 @@ def shared(a: Tensor, b: Tensor, clamp: bool = True) -> Tensor:
     return (sides.clamp(min=0) if clamp else sides).prod(-1)
 
 
+def over(both: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    """Intersection over union, whatever the intersection is."""
+    return both / (area(a) + area(b) - both)
+
+
+def iou(a: Tensor, b: Tensor) -> Tensor:
+    return over(shared(a, b), a, b)
+
+
+def meeting(a: Tensor, b: Tensor) -> Tensor:
+    """Sides of the intersection, negative where there is none."""
+    return torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])
+
+
+def around(a: Tensor, b: Tensor) -> Tensor:
+    """Sides of the box around both."""
+    return torch.maximum(a[..., 2:], b[..., 2:]) - torch.minimum(a[..., :2], b[..., :2])
+
+
 overlap = Exercise(
     "11.2",
     cases=lambda seed: [apart(seed), (boxes(seed, 6), boxes(seed + 1, 6))],
@@ -108,8 +171,53 @@ overlap = Exercise(
         Mistake("you compared each box with every other one (box_iou); box i belongs to other i.", box_iou),
         Mistake("this is the mean over pairs of boxes; one number for each pair is asked for.",
                 lambda a, b: box_iou(a, b).diagonal().mean()),
+        Mistake("half of it: this is the area that either covers. It is what you divide by.",
+                lambda a, b: area(a) + area(b) - shared(a, b), half_finished=True),
+        Mistake("half of it: this says whether they meet. How much of what either covers do they share?",
+                lambda a, b: shared(a, b) > 0, half_finished=True),
+        Mistake("minimum and maximum are exchanged: the intersection goes from the *greater* left to the *smaller* right.",
+                lambda a, b: over(around(a, b).clamp(min=0).prod(-1), a, b)),
+        Mistake("you added the sides of the intersection; its area is their product.",
+                lambda a, b: over(meeting(a, b).clamp(min=0).sum(-1), a, b)),
+        Mistake("this is Dice, 2 · shared / (sum of areas): a relative, always at least as large.",
+                lambda a, b: 2 * shared(a, b) / (area(a) + area(b))),
+        Mistake("you divided by the other box's area: that depends on which comes first.", lambda a, b: shared(a, b) / area(b)),
+        Mistake("you divided by the larger box's area; what either covers is more, unless one lies in the other.",
+                lambda a, b: shared(a, b) / torch.maximum(area(a), area(b))),
+        Mistake("you took the sides' absolute values: boxes that are apart would share something. Clamp at 0.",
+                lambda a, b: over(meeting(a, b).abs().prod(-1), a, b)),
+        Mistake("you added 1 to each side, as for pixels; here sides are shares of the image.",
+                lambda a, b: iou(*(box + torch.tensor([0, 0, 1, 1]) for box in (a, b)))),
+        Mistake("you added what both share once more; it is counted twice in the sum of areas, so subtract it.",
+                lambda a, b: shared(a, b) / (area(a) + area(b) + shared(a, b))),
+        Mistake("you subtracted what both share twice; in the sum of areas it is counted once too often.",
+                lambda a, b: shared(a, b) / (area(a) + area(b) - 2 * shared(a, b))),
+        Mistake("you divided by the root of the product of the areas; divide by what either covers.",
+                lambda a, b: shared(a, b) / (area(a) * area(b)).sqrt()),
+        Mistake("you divided by the product of the areas; divide by what either covers.",
+                lambda a, b: shared(a, b) / (area(a) * area(b))),
+        Mistake("what you add against 0/0 is too large; boxes have an area, so nothing is needed.",
+                lambda a, b: shared(a, b) / (area(a) + area(b) - shared(a, b) + 0.1)),
+        Mistake("you added up over all pairs before dividing; each pair has its own overlap.",
+                lambda a, b: shared(a, b).sum() / (area(a) + area(b) - shared(a, b)).sum()),
+        Mistake("you took right and bottom for width and height; they are places: left, top, right, bottom.",
+                lambda a, b: box_iou(*(torch.cat([box[:, :2], box[:, :2] + box[:, 2:]], 1) for box in (a, b))).diagonal()),
+        Mistake("you looked at one direction only (left and right); a box has top and bottom, too.",
+                lambda a, b: meeting(a, b)[..., 0].clamp(min=0) / around(a, b)[..., 0]),
+        Mistake("this is the generalised overlap (GIoU), negative for boxes apart; plain intersection over union is "
+                "asked for.",
+                lambda a, b: over(shared(a, b), a, b) - 1 + (area(a) + area(b) - shared(a, b)) / around(a, b).prod(-1)),
+        Mistake("boxes that do not meet get -1 in yours; they share nothing, 0.",
+                lambda a, b: torch.where(shared(a, b) > 0, over(shared(a, b), a, b), -1.0)),
+        Mistake("boxes that do not meet get NaN in yours; they share nothing, 0.",
+                lambda a, b: torch.where(shared(a, b) > 0, over(shared(a, b), a, b), torch.nan)),
+        Mistake("the order is left, top, right, bottom; you took left, right, top, bottom.",
+                lambda a, b: iou(a[..., [0, 2, 1, 3]], b[..., [0, 2, 1, 3]])),
+        Mistake("your product runs over boxes (dim=0); it is over the two sides of each, dim=-1.",
+                lambda a, b: meeting(a, b).clamp(min=0).prod(0)),
     ],
-    symptoms=[Symptom("an overlap lies between 0 and 1.", lambda o, *_: bool(((o < -1e-6) | (o > 1 + 1e-6)).any()))],
+    symptoms=[Symptom("an overlap lies between 0 and 1: what both share, over what either covers.",
+                      lambda o, *_: bool(((o < -1e-6) | (o > 1 + 1e-6)).any()))],
     hints=["The intersection is a box, too: from the greater left to the smaller right.",
            "`torch.maximum(boxes[..., :2], others[..., :2])` is its upper left corner; clamp its sides at 0.",
            "shared / (area of one + area of the other - shared)"],
