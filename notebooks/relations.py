@@ -125,7 +125,7 @@ def _kind(results: Sequence[Any], expected: Sequence[Any], near: float) -> str |
     if isinstance(expected[0], str):
         return _word(results, expected)
     if isinstance(first, str):
-        return 'yours is text; give the numbers themselves, without str, f"..." or join.'
+        return f"yours is text; {_kind_of(expected[0])} is asked for, without quotes, str or print."
     if is_numeric(expected[0]) and isinstance(first, tuple | list | set | dict):
         return _packed(results, expected, near)
     if isinstance(expected[0], dict):

@@ -78,6 +78,8 @@ crop_sides = Exercise(
                 lambda h, w, s, r: (round(h * math.sqrt(s)), round(h * math.sqrt(s) * r))),
         Mistake("the share is no percentage: 0.21 is 21 %, without dividing by 100.",
                 lambda h, w, s, r: sides(h, w, s / 100, r)),
+        Mistake("both sides got longer with the ratio: the width is multiplied by its root, the height divided by it.",
+                lambda h, w, s, r: (round(math.sqrt(s * h * w * r)), round(math.sqrt(s * h * w * r)))),
     ],
     hints=[
         "First the area in pixels; then two unknowns: tall · wide = area and wide / tall = ratio.",

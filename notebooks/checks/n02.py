@@ -277,6 +277,8 @@ objective = Exercise(
                 "yourself.",
                 lambda s, t, c, w, k: by_pair(log_softmax(s / w, -1), centred(t, c, k),
                                                 lambda a, b: kl_div(a, b, reduction="sum") / a.numel())),
+        Mistake("you added up over the student's views; the loss is the mean over pairs.",
+                lambda s, t, c, w, k: whole(s, t, c, w, k) * len(s)),
     ],
     symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda loss, *_: loss.ndim > 0)],
     hints=[

@@ -154,6 +154,8 @@ fewest = Exercise(
         Mistake("you squared the weights: then the largest hold more than they do.", lambda w, m: attention.mass_mask(w**2, m)),
         Mistake("you divided by the largest weight; a share is of the sum.",
                 lambda w, m: first(w, min(len(w), int((np.cumsum(np.sort(w)[::-1] / w.max()) < m).sum()) + 1))),
+        Mistake("you kept what is above half of the largest weight; asked is a share of the sum.",
+                lambda w, m: w > w.max() / 2),
     ],
     symptoms=[Symptom("a mask is of bool; yours holds something else.", lambda found, *_: np.asarray(found).dtype != bool)],
     hints=["Largest first, running sum, and stop when it reaches the share.",

@@ -248,6 +248,8 @@ object_of = Exercise(
                 lambda s, t: (turned(s) - turned(s).min()) / np.ptp(s) > t),
         Mistake("you decided by the cut mask; the sign is chosen by the scores' means, before anything is cut.",
                 lambda s, t: (-s if (s > t)[ring(s)].mean() > 0.5 else s) > t),
+        Mistake("you chose the sign by the whole map's mean; it is the border that has to be background.",
+                lambda s, t: (-s if s.mean() > 0 else s) > t),
     ],
     hints=[
         "First a mask of the outermost ring: ones, and zeros inside `[1:-1, 1:-1]`.",

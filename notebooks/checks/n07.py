@@ -108,6 +108,9 @@ ibot = Exercise(
         Mistake("every weight went to every patch (broadcasting): a patch has the weight of its own crop, "
                 "torch.repeat_interleave.",
                 lambda s, t, m, w: (each(s, t, w)[None] / m.sum(1).clamp(min=1)[:, None]).sum() / len(m)),
+        Mistake("you averaged over prototypes and patches together: sum over prototypes, and each crop's patches share "
+                "its weight.",
+                lambda s, t, m, w: each(s, t, w).mean() / s.shape[1]),
     ],
     symptoms=[Symptom("the loss is one number; your result has axes left over.", lambda loss, *_: loss.ndim > 0)],
     hints=["First the cross-entropy of each hidden patch (M), as in section 1.",

@@ -144,6 +144,8 @@ saving = Exercise(
         Mistake("you took the longest student only; all come one after the other.", lambda t, s: (t + max(s)) / (t + sum(s))),
         Mistake("there are not always three students: len(students).", lambda t, s: (3 * t + sum(s)) / (t + sum(s))),
         Mistake("seconds are added, not multiplied.", lambda t, s: len(s) * t * sum(s) / (t + sum(s))),
+        Mistake("above you left the students' own parts out; one after the other, each does its own, too.",
+                lambda t, s: len(s) * t / (t + sum(s))),
     ],
     hints=["Write down both sums of section 3 for n students.", "One after the other: len(students) * teacher + sum(students).",
            "… over teacher + sum(students)"],

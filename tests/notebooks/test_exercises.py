@@ -127,6 +127,8 @@ cosines = Exercise(
 )
 both = Exercise("98.5", cases=lambda seed: [(0.3, 2), (0.7, 3)], right=lambda x, n: (x * n, [x, n]))
 named = Exercise("98.6", cases=lambda seed: [(1,), (-1,)], right=lambda x: "up" if x > 0 else "down")
+shares = Exercise("98.12", cases=lambda seed: [(torch.tensor([0.3, 0.9]),)], right=lambda w: {"a": w, "b": w / 3})
+table = Exercise("98.13", cases=lambda seed: [(np.arange(24.0).reshape(2, 3, 4) / 7,)], right=lambda t: t)
 even = Exercise("98.11", cases=lambda seed: [(2,), (3,), (4,)], right=lambda x: x % 2 == 0)
 above = Exercise("98.7", cases=lambda seed: [(np.arange(6), 2), (np.arange(5), 3)], right=lambda x, least: x > least)
 
@@ -150,6 +152,24 @@ above = Exercise("98.7", cases=lambda seed: [(np.arange(6), 2), (np.arange(5), 3
             "written into your function, whatever it is given: `a` 0.5, `b` 2",
         ),
         (cosines, lambda v, a, b: cosines.right(0 * v, a, b), "as if `v` were 0 everywhere"),
+        (cosines, lambda v, a, b: cosines.right(v, a, b).softmax(-1), "one softmax too many"),
+        (cosines, lambda v, a, b: cosines.right(v, a, b).mean(), "one step too far: yours is the mean"),
+        (cosines, lambda v, a, b: cosines.right(v, a, b)[1:], "the first one is missing in yours"),
+        (table, lambda t: np.roll(t, 1), "not at their places"),
+        (cosines, lambda v, a, b: cosines.right(v, a, b).tolist(), "give them as a tensor, not as a list"),
+        (cosines, lambda v, a, b: (a, cosines.right(v, a, b)), "the last of which is right"),
+        (cosines, lambda v, a, b: str(a), "yours is text; a tensor is asked for"),
+        (cosines, lambda v, a, b: cosines.right(v, a / 10, b), "as if `a` were a tenth"),
+        (cosines, lambda v, a, b: cosines.right(v, a**2, b), "as if `a` were squared: do you use it twice?"),
+        (cosines, lambda v, a, b: cosines.right(v - v.mean(), a, b), "from `v` the mean over axis 0 were subtracted"),
+        (cosines, lambda v, a, b: cosines.right(v.softmax(-1), a, b), "as if a softmax were taken of `v`"),
+        (cosines, lambda v, a, b: torch.ones(3), "the same comes out, whatever your function is given"),
+        (shares, lambda w: {"a": 2 * w}, "'b' is missing in your dictionary: all of ['a', 'b']"),
+        (shares, lambda w: {"a": -w, "b": -w / 3}, "minus yours would be right"),
+        (table, lambda t: t.transpose(1, 2, 0), "their axes are in the order (1, 2, 0)"),
+        (table, lambda t: t.ravel(), "in the right order, but in another shape"),
+        (both, lambda x, n: (x * n, [x, n], n), "you return 3 things; 2 are asked for"),
+        (both, lambda x, n: {"product": x * n, "parts": [x, n]}, "the right parts, with names to them"),
         (both, lambda x, n: ([x, n], x * n), "the last one comes first in yours"),
         (
             both,
@@ -179,6 +199,45 @@ def test_what_is_tried_for_a_sentence_warns_of_nothing():
 
     loud = Exercise("98.10", cases=lambda seed: [(5, 2), (7, 1)], right=right)
     assert "as if `a` and `b` were exchanged" in complaint(loud, lambda a, b: b - a / 3)
+
+
+@pytest.mark.parametrize("number", ["05.2", "06.2"])
+def test_a_mask_of_numbers_is_no_mask(number):
+    """0 and 1 in brackets are places, and would choose other things without a word."""
+    exercise = EXERCISES[number]
+    assert "holds the numbers 0 and 1" in complaint(exercise, lambda *given: exercise.right(*given) * 1.0)
+    exercise(lambda *given: torch.tensor(exercise.right(*given)))  # a tensor of bool is a mask
+
+
+def test_what_max_and_topk_give_is_taken_apart():
+    assert "give two things: .values, and .indices" in complaint(double, lambda numbers, times: numbers.max(0))
+
+
+def test_the_same_number_each_time_follows_from_nothing():
+    flat = Exercise("98.14", cases=lambda seed: [(0.25, 3.0), (0.25, 5.0)], right=lambda x, y: x + y / 7)
+    said = complaint(flat, lambda x, y: 0.5)
+    assert "as if" not in said
+    assert "whatever your function is given" in said
+
+
+def test_in_how_many_cases_it_is_right_is_said():
+    steps = Exercise("98.15", cases=lambda seed: [(1,), (2,), (3,)], right=lambda n: n * n)
+    assert "right in 2 of the 3 cases" in complaint(steps, lambda n: n * n if n < 3 else 7)
+
+
+def test_one_result_of_many_that_a_mistake_gives_too_is_chance():
+    """Half a schedule that touches another wrong one at one step is not that other one."""
+    rate = EXERCISES["04.2"]
+    cold = rate.mistakes[0]
+    said = complaint(rate, lambda *given: rate.right(*given) if given[0] < 800 else cold.made(*given) + 1e-7)
+    assert cold.sentence not in said
+
+
+def test_a_switch_of_gradients_is_noticed():
+    def answer(s, t, w, c):
+        return distilled.right(s, t.requires_grad_(False), w, c)
+
+    assert "switches requires_grad of what it is given" in complaint(distilled, answer)
 
 
 def test_true_and_false_are_words():
