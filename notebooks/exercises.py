@@ -73,6 +73,8 @@ class Exercise:
     """Places of arguments to which no gradient may flow back; to all other tensors it must.  Empty: gradients are not asked for."""
     minutes: int = 5
     tolerance: float = 1e-4
+    kind: type | None = None
+    """What the result has to be, where the right numbers alone are not enough."""
     praise: str = "Right."
 
     def __post_init__(self) -> None:
@@ -142,6 +144,8 @@ class Exercise:
         result, case = results[place], cases[place]
         expected = [self.right(*copy.deepcopy(given)) for given in cases]
         if same(result, expected[place], self.tolerance):
+            if self.kind and not isinstance(result, self.kind):
+                return f"the right numbers, but as {type(result).__name__}; {self.kind.__name__} is asked for."
             return None
         pairs = list(zip(results, cases))
         amiss = [

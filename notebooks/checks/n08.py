@@ -63,6 +63,7 @@ gram_matrix = Exercise(
     ],
     symptoms=[Symptom("each patch is like itself: the diagonal must be 1.",
                       lambda m, *_: not torch.allclose(m.diagonal(), torch.ones(len(m)), atol=1e-4))],
+    kind=Tensor,
     hints=["Length one first, then all dot products at once.", "`normalize(patches, dim=-1)`, and a product with the transpose.",
            "unit = normalize(patches, dim=-1); unit @ unit.T"],
 )  # fmt: skip

@@ -209,6 +209,11 @@ def test_a_mask_of_numbers_is_no_mask(number):
     exercise(lambda *given: torch.tensor(exercise.right(*given)))  # a tensor of bool is a mask
 
 
+def test_the_right_numbers_of_a_wrong_kind_are_told_apart():
+    gram = EXERCISES["08.1"]
+    assert "as ndarray; Tensor is asked for" in complaint(gram, lambda patches: gram.right(patches).numpy())
+
+
 def test_what_max_and_topk_give_is_taken_apart():
     assert "give two things: .values, and .indices" in complaint(double, lambda numbers, times: numbers.max(0))
 
