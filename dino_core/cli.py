@@ -4,6 +4,8 @@ Commands are entry points of the group `dino_lab.commands` (pyproject.toml), so 
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
@@ -40,11 +42,29 @@ def usage() -> str:
 
 
 def guarded(command: Callable[[list[str]], int | None], arguments: list[str]) -> int:
-    """The command's exit code; a user's mistake becomes one sentence and 2, Ctrl-C becomes 130."""
+    """The command's exit code; a user's mistake, a file that can't be used among them, becomes one sentence and 2, Ctrl-C 130,
+    and 141 a reader of the output who has enough, such as `head`."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # closed by who started us (`>&-`)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal can't show ends nothing
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return command(arguments) or 0
+        code = command(arguments) or 0
+        sys.stdout.flush()
+        return code
     except DinoError as error:
         print(f"dino-lab: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:
+        from dino_core.progress import to_nobody
+
+        to_nobody()
+        return 141
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        print(f"dino-lab: can't read or write {error.filename}: {error.strerror}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -53,8 +73,7 @@ def guarded(command: Callable[[list[str]], int | None], arguments: list[str]) ->
 def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
-        return 0
+        return guarded(lambda _: print(usage()), [])
     name, *rest = arguments
     known = commands()
     if not known:

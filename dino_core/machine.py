@@ -42,7 +42,7 @@ def choose(machine: Machine, *, remembered: bool = False) -> tuple[Machine, list
     import torch
 
     said: list[str] = []
-    if machine.device and not _is_here(machine.device):
+    if machine.device and not is_here(machine.device):
         if not remembered:
             raise ConfigError(
                 f"machine.device is {machine.device!r}, which torch does not see here; expected cpu, or none at all."
@@ -65,7 +65,8 @@ def choose(machine: Machine, *, remembered: bool = False) -> tuple[Machine, list
     return replace(machine, device=device, threads=threads, precision=precision), said
 
 
-def _is_here(device: str) -> bool:
+def is_here(device: str) -> bool:
+    """Whether torch sees such a device on this machine."""
     import torch
 
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -9,9 +10,19 @@ from tqdm import tqdm
 
 
 def say(text: str) -> None:
-    """One line to the user, from the first rank."""
-    tqdm.write(text, file=sys.stdout)
-    sys.stdout.flush()
+    """One line to the user, from the first rank; a user who reads no more (`| head`) ends no training."""
+    try:
+        tqdm.write(text, file=sys.stdout)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        to_nobody()
+
+
+def to_nobody() -> None:
+    """What is printed from now on goes nowhere, and what is still waiting is no error when Python ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class Progress:

@@ -27,6 +27,8 @@ def record(run: Path, out: Path, *, keep: int = 12, probes_kept: int = 40) -> Pa
 
     Besides them it keeps where a phase begins and whose similarities its Gram anchor has, so that each phase can be begun
     anew.  A recorded run opens in the lab like any other and can be forked from any of its checkpoints."""
+    if keep < 1 or probes_kept < 1:
+        raise RunError(f"{keep} teachers and {probes_kept} probes to keep; expected at least one of each.")
     about = read_run(run)
     if out.exists():
         raise RunError(f"{out} exists already; choose another name or remove it.")

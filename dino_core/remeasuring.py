@@ -13,32 +13,35 @@ from dino_core.errors import RunError
 from dino_core.evaluation.during import Evaluator
 from dino_core.model import load_teacher
 from dino_core.rundir.read import checkpoints, read_config, read_metrics, read_run, status
-from dino_core.rundir.schema import CHECKPOINTS, METRICS, RUN, step_name
-from dino_core.rundir.write import line
+from dino_core.rundir.schema import CHECKPOINTS, RUN, step_name
+from dino_core.rundir.write import adding_to
 
 
 def remeasure(run: Path, told: Callable[[str], None] = lambda _: None) -> dict[int, dict[str, float]]:
     """What today's evaluation finds of each kept teacher and the run has not logged; appended to its metrics and baselines.
 
     Nothing that was measured while training is replaced.  Teachers of a recorded run are in half precision, so what is
-    added is that of the rounded weights.  Raises `RunError` for a run that is still training."""
+    added is that of the rounded weights.  Raises `RunError` for a run that is still training
+    or that another process writes into."""
     about = read_run(run)
     if status(run) == "running":
         raise RunError(f"{run} is training, and logs what it measures itself; stop it first, or wait for its end.")
-    config, logged = read_config(run), {row["step"]: row for row in read_metrics(run)}
+    config = read_config(run)
     evaluator = Evaluator.of(config, open_source(config.data, split="train"))
     added: dict[int, dict[str, float]] = {}
-    for step in checkpoints(run):
-        found = evaluator.measure({"teacher": load_teacher(run / CHECKPOINTS / step_name(step))}, torch.device("cpu"))
-        row = logged.get(step, {"segment": about.get("segment", 0)})
-        new = {name: value for name, value in found.items() if name not in row}
-        told(f"step {step}: {', '.join(f'{name} {value:.3f}' for name, value in new.items()) or 'nothing new'}")
-        if new:
-            with (run / METRICS).open("ab") as file:
-                file.write(line({"step": step, "segment": row["segment"], **new}))
-            added[step] = new
-        if step == 0:
-            _add_baselines(run, evaluator.baselines(found))
+    with adding_to(run) as add:
+        logged = {row["step"]: row for row in read_metrics(run)}
+        for step in checkpoints(run):
+            teacher = load_teacher(run / CHECKPOINTS / step_name(step))
+            found = evaluator.measure({"teacher": teacher}, torch.device("cpu"))
+            row = logged.get(step, {"segment": about.get("segment", 0)})
+            new = {name: value for name, value in found.items() if name not in row}
+            told(f"step {step}: {', '.join(f'{name} {value:.3f}' for name, value in new.items()) or 'nothing new'}")
+            if new:
+                add({"step": step, "segment": row["segment"], **new})
+                added[step] = new
+            if step == 0:
+                _add_baselines(run, evaluator.baselines(found))
     return added
 
 

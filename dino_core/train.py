@@ -9,6 +9,7 @@ import functools
 import os
 import platform
 import secrets
+import shlex
 import socket
 import subprocess
 import sys
@@ -538,16 +539,16 @@ def announce(config: TrainConfig, out: Path, said: list[str], about: dict[str, A
 def going_on(out: Path) -> str:
     """The command that goes on with a run or students, on as many processes: with others it would not be bit for bit."""
     if not parallel.active():
-        return f"dino-lab resume {out}"
+        return f"dino-lab resume {shlex.quote(str(out))}"
     with parallel.everyone():
         here = os.environ.get("LOCAL_WORLD_SIZE", str(parallel.world_size()))
     hosts = os.environ.get("GROUP_WORLD_SIZE", "1")
     several = "" if hosts == "1" else f"--nnodes={hosts} "
-    return f"torchrun {several}--nproc-per-node={here} -m dino_core.cli resume {out}"
+    return f"torchrun {several}--nproc-per-node={here} -m dino_core.cli resume {shlex.quote(str(out))}"
 
 
 def farewell(status: str, loop: Loop, out: Path) -> None:
-    saved = loop.step in checkpoints(out)
+    saved = loop.step in checkpoints(loop.path)
     if status == "failed":
         say(f"failed at step {loop.step}: {loop.failure}")
     elif status == "stopped":

@@ -30,12 +30,13 @@ def main(arguments: list[str]) -> int:
     from dino_core.machine import be_a_good_neighbour
 
     be_a_good_neighbour()
+    from dino_core.commands.train import chosen
     from dino_core.model.convert import convert
     from dino_core.rundir.schema import CHECKPOINTS, step_name
 
     source = options.source
     if options.at is not None:
-        source = str(Path(source) / CHECKPOINTS / step_name(options.at))
+        source = str(Path(source) / CHECKPOINTS / step_name(chosen(Path(source), options.at)))
     done = convert(source, options.dest, options.to, heads=options.heads)
     print(f"{done.path}: {', '.join(done.files)}")
     for sentence in done.said:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from dino_core.errors import DataError
+from dino_core.errors import ConfigError, DataError
 from dino_core.rundir.schema import CONFIG, RUN
 
 
@@ -46,6 +46,8 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from dino_core.machine import be_a_good_neighbour
 
     be_a_good_neighbour()
+    check(options)
+    from dino_core.commands.train import chosen
     from dino_core.config import IMAGENET_MEAN, IMAGENET_STD, Data
     from dino_core.data.sources import open_source
     from dino_core.evaluation.images import read_images
@@ -60,8 +62,10 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if config is not None and not options.source:
         data = config.data
     where = options.model
-    if run is not None and options.at is not None:
-        where = str(run / CHECKPOINTS / step_name(options.at))
+    if options.at is not None:
+        if run is None:
+            raise ConfigError(f"--at {options.at} is a checkpoint of a run, and {options.model} is none; leave it out.")
+        where = str(run / CHECKPOINTS / step_name(chosen(run, options.at)))
     backbone = load_backbone(where, which=options.which, heads=options.heads, device=options.device)
     if not options.source and config is None:
         raise DataError(
@@ -73,6 +77,22 @@ def evaluate(options: argparse.Namespace) -> dict[str, Any]:
     mean, std = (config.crops.mean, config.crops.std) if config else (IMAGENET_MEAN, IMAGENET_STD)
     found = measured(backbone, train, test, mean, std)
     return {"model": options.model, "step": options.at, "source": data.source, "size": size, **found}
+
+
+def check(options: argparse.Namespace) -> None:
+    """Whatever would end the measuring halfway is said before it begins."""
+    from dino_core.machine import is_here
+
+    if not is_here(options.device):
+        raise ConfigError(f"--device {options.device}: torch sees no such device here; expected cpu, or none at all.")
+    if options.test_images < 1 or options.train_images < 0:
+        raise ConfigError(
+            f"{options.train_images} images to learn from and {options.test_images} to test on; expected at least 0 and 1."
+        )
+    if options.size is not None and options.size < 1:
+        raise ConfigError(f"--size {options.size} is no side of an image; expected pixels, such as 224.")
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise ConfigError(f"--json {options.json}: there is no folder {options.json.parent}; make it first.")
 
 
 def run_of(model: Path) -> Path | None:

@@ -149,7 +149,7 @@ def patch_grid(images: Float[Tensor, "B 3 h w"], patch: int) -> tuple[int, int]:
     """Rows and columns of patches."""
     height, width = images.shape[-2:]
     if height % patch or width % patch:
-        raise ValueError(
+        raise ConfigError(
             f"images of {height}×{width} px can't be cut into patches of {patch} px; resize to a multiple."
         )
     return height // patch, width // patch

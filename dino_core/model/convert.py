@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from dino_core.config import IMAGENET_MEAN, IMAGENET_STD
@@ -72,7 +73,14 @@ def convert(source: str | Path, dest: Path, to: str, *, heads: int | None = None
     written = WRITERS[to](reading)
     images = expected_images(source, backbone, reading)
     dest.parent.mkdir(parents=True, exist_ok=True)
-    files = _save(written, reading, dest, to, images)
+    try:
+        files = _save(written, reading, dest, to, images)
+    except (
+        OSError,
+        RuntimeError,
+        SafetensorError,
+    ) as error:  # torch and safetensors have errors of their own for a disk
+        raise CheckpointError(f"can't write {dest}: {str(error).partition(chr(10))[0]}.") from error
     again = load_backbone(dest, heads=backbone.heads or None)
     sizes = (images.size, round(1.5 * images.size / backbone.patch) * backbone.patch)
     apart = {size: difference(backbone, again, size) for size in sizes}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -136,12 +137,15 @@ def plan(
     """Nothing is trained and no weight is filled.  `images`: size of the data, by default ImageNet-1k's (of `shapes`, its own).
 
     `teacher` is the config of the frozen network that a distilled student learns from."""
-    if machine.gpus < 1 or not 0 < machine.share <= 1 or machine.peak <= 0:
+    if machine.gpus < 1 or not 0 < machine.share <= 1 or not 0 < machine.peak < math.inf:
         raise ConfigError(
             f"{machine.gpus} GPUs of {machine.peak / 1e12:g} TFLOP/s at a share of {machine.share:g}; expected at least one "
-            "GPU, a peak above 0, and a share between 0 and 1."
+            "GPU, a finite peak above 0, and a share between 0 and 1."
         )
-    images = images or (config.data.shapes.images if config.data.source == "shapes" else IMAGENET_IMAGES)
+    if images is None:
+        images = config.data.shapes.images if config.data.source == "shapes" else IMAGENET_IMAGES
+    if images < 1:
+        raise ConfigError(f"{images} images in the data; expected at least one.")
     source = None if teacher is None else source_of(teacher, images)
     if source is not None:
         views, patches = (len(head.prototypes.directions) for head in (source.head, source.patch_head or source.head))

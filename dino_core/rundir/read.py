@@ -45,7 +45,10 @@ def read_config(path: str | Path) -> TrainConfig:
     try:
         return from_json(_text(Path(path) / CONFIG))
     except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} has no readable {CONFIG}: {error}.") from error
+        why = "" if isinstance(error, FileNotFoundError) else f" ({error})"
+        raise RunError(
+            f"{path} is not a run: it has no readable {CONFIG}{why}. Give the folder that `train` made."
+        ) from error
     except DinoError as error:
         raise RunError(f"{Path(path) / CONFIG} was written by another version: {error}") from error
 

@@ -13,7 +13,7 @@ import shutil
 import socket
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,12 +41,20 @@ class RunWriter:
         self._lock = threading.RLock()
         self._told, self._step = False, 0
         if segment == 0 and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise RunError(f"{self.path} is not empty. Choose another, or go on with `dino-lab resume {self.path}`.")
+            what = "is not empty" if self.path.is_dir() else "is a file"
+            how = f", or go on with `dino-lab resume {self.path}`" if (self.path / RUN).is_file() else ""
+            raise RunError(f"{self.path} {what}. Choose another folder{how}.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._claim = _claim(self.path)
-            _sweep(self.path)
             before = _last_run(self.path) if segment else {}
+            if before.get("segment", segment - 1) != segment - 1:
+                if self._claim is not None:
+                    os.close(self._claim)
+                raise RunError(
+                    f"{self.path} was resumed by another process meanwhile. Resume it again, from where that ended."
+                )
+            _sweep(self.path)
             self._run = {
                 **before, **run, "format": FORMAT_VERSION, "status": "running", "segment": segment,
                 "created": before.get("created", now()), "updated": now(), "pid": os.getpid(), "host": socket.gethostname(),
@@ -163,6 +171,28 @@ class RunWriter:
             self._told = True
             self.event("disk_full", self._step, sentence=trouble)
         self._told = trouble is not None
+
+
+@contextmanager
+def adding_to(run: Path) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Takes rows for the metrics of a run that has ended, after its last whole line; nobody else writes into it meanwhile."""
+
+    def add(row: Mapping[str, Any]) -> None:
+        lines.append(line(row))
+        lines.flush()
+        if lines.cause is not None:
+            raise RunError(f"can't write into {run}: {lines.cause}.")
+
+    claim = _claim(run)
+    try:
+        lines = _Lines(run / METRICS)
+        try:
+            yield add
+        finally:
+            lines.close()
+    finally:
+        if claim is not None:
+            os.close(claim)
 
 
 class _Lines:

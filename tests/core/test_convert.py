@@ -12,13 +12,14 @@ import pytest
 import timm
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dino_core.commands.convert import LAYOUTS as CHOICES
 from dino_core.commands.convert import main
 from dino_core.config import Backbone as Sizes
-from dino_core.errors import CheckpointError, ConfigError
+from dino_core.errors import CheckpointError, ConfigError, RunError
 from dino_core.model import PRESETS, Backbone, build_backbone, load_backbone
 from dino_core.model.architectures import Architecture, LearnedVit
 from dino_core.model.convert import LAYOUTS, WRITERS, convert
@@ -318,3 +319,19 @@ def test_nothing_is_written_over(tmp_path: Path) -> None:
 
 def test_the_command_offers_every_layout() -> None:
     assert CHOICES == LAYOUTS
+
+
+def test_what_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = stored("dino", tmp_path)
+
+    def full(*_: Any, **__: Any) -> None:
+        raise SafetensorError("I/O error: No space left on device")
+
+    monkeypatch.setattr("dino_core.model.convert.save_file", full)
+    with pytest.raises(CheckpointError, match=r"can't write .*out: I/O error: No space left"):
+        convert(source, tmp_path / "out", "timm")
+
+
+def test_a_checkpoint_that_is_not_there_is_named_with_those_that_are(small_run: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"has no checkpoint at step 999\. Checkpoints: 0, 1"):
+        main([str(small_run), str(tmp_path / "out"), "--to", "safetensors", "--at", "999"])

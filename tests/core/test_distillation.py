@@ -270,7 +270,9 @@ def test_ctrl_c_saves_all_students(teacher, pair, tmp_path, monkeypatch, capsys)
         ended = start(teacher, {"small": student_config(), "deeper": deeper()}, out)
     assert ended == {"small": "stopped", "deeper": "stopped"}
     assert checkpoint.newest_state(out / "small") == checkpoint.newest_state(out / "deeper") == 3
-    said = re.findall(r"with: (dino-lab resume \S+)", "".join(capsys.readouterr()))
+    said = "".join(capsys.readouterr())
+    assert said.count("(Ctrl-C), saved.") == 2
+    said = re.findall(r"with: (dino-lab resume \S+)", said)
     assert said == 4 * [f"dino-lab resume {out}"]  # each when it begins and when it ends: they go on together
     assert resume(out) == {"small": "finished", "deeper": "finished"}
     for name in ("small", "deeper"):

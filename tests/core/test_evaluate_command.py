@@ -76,3 +76,28 @@ def test_a_run_and_its_checkpoints_bring_their_own_images(small_run: Path, tmp_p
     assert evaluated(small_run, tmp_path, "--at", "1")["step"] == 1
     assert run_of(last / "teacher.safetensors") == run_of(small_run) == small_run.resolve()
     assert run_of(Path("dino_vits16")) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--device", "foo"], "torch sees no such device here"),
+        (["--device", "cuda:99"], "torch sees no such device here"),
+        (["--test-images", "-1"], "expected at least 0 and 1"),
+        (["--size", "0"], "no side of an image"),
+        (["--size", "65"], "can't be cut into patches"),
+        (["--at", "999"], "has no checkpoint at step 999. Checkpoints: 0, 1"),
+        (["--json", "none/found.json"], "there is no folder none"),
+    ],
+)
+def test_what_can_not_be_measured_is_one_sentence(
+    options: list[str], said: str, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert guarded(main, [str(small_run), *FEW, *options]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_only_a_run_has_checkpoints_to_choose_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(published.dino(), tmp_path / "dino.pth")
+    assert guarded(main, [str(tmp_path / "dino.pth"), *FEW, *SHAPES, "--heads", "2", "--at", "1"]) == 2
+    assert "--at 1 is a checkpoint of a run" in capsys.readouterr().err

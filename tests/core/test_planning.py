@@ -445,3 +445,11 @@ def test_a_preset_is_a_backbone_by_name():
     assert sum(p.numel() for p in backbone.parameters()) == PRESETS["dinov3_vits16"].parameters - backbone.dim
     masked = build_backbone(Backbone(name="dinov3_vits16"), 224, mask_token=True)
     assert sum(p.numel() for p in masked.parameters()) == PRESETS["dinov3_vits16"].parameters
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [(["--images", "0"], "0 images in the data"), (["--peak", "inf"], "a finite peak above 0")]
+)
+def test_a_plan_of_nothing_or_without_end_is_refused(options, said):
+    with pytest.raises(ConfigError, match=said):
+        main(["tiny", *options])

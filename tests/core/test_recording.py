@@ -73,3 +73,9 @@ def test_others_may_read_what_a_run_publishes(small_run):
     mode = (small_run / "run.json").stat().st_mode & 0o777
     for file in (*small_run.glob("checkpoints/*/teacher.safetensors"), *small_run.glob("probes/*/*.safetensors")):
         assert file.stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize("few", [{"keep": 0}, {"probes_kept": -3}])
+def test_a_recording_keeps_at_least_one_of_each(few, small_run, tmp_path):
+    with pytest.raises(RunError, match="expected at least one of each"):
+        record(small_run, tmp_path / "recorded", **few)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,32 @@ def test_a_second_time_adds_nothing_and_a_training_run_is_left_alone(older, monk
     monkeypatch.setattr("dino_core.remeasuring.status", lambda run: "running")
     with pytest.raises(RunError, match="is training"):
         remeasure(older)
+
+
+def test_a_torn_last_line_gives_way_to_what_is_added(older):
+    rows = read_metrics(older)
+    with (older / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 13, "lo')
+    assert remeasure(older)
+    found = read_metrics(older)
+    assert [row["step"] for row in found] == [row["step"] for row in rows]
+    assert all(name in found[0] for name in LATER)
+
+
+def test_a_run_that_another_process_writes_into_is_left_alone(older):
+    code = f"""
+import sys
+from pathlib import Path
+from dino_core.rundir.write import adding_to
+with adding_to(Path({str(older)!r})):
+    print(flush=True)
+    sys.stdin.read()
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        with pytest.raises(RunError, match=f"is being written by process {other.pid}"):
+            remeasure(older)
+        other.communicate(b"")
+    assert remeasure(older)

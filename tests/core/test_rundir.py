@@ -438,3 +438,23 @@ def test_a_run_that_was_copied_reads_the_same(tmp_path):
 def test_reading_a_run_needs_no_torch():
     code = "import sys, dino_core.rundir.read, dino_core.telemetry.diagnosis; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_only_a_run_is_said_to_go_on(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "mine.jpg").write_text("")
+    (tmp_path / "file").write_text("")
+    for name, said in (("photos", r"is not empty\. Choose another folder\.$"), ("file", "is a file")):
+        with pytest.raises(RunError, match=said):
+            new_run(tmp_path / name)
+    new_run(tmp_path / "run").close()
+    with pytest.raises(RunError, match="or go on with `dino-lab resume"):
+        new_run(tmp_path / "run")
+
+
+def test_who_resumes_what_another_has_resumed_meanwhile_is_told(tmp_path):
+    new_run(tmp_path / "run").close()
+    new_run(tmp_path / "run", segment=1).close()
+    with pytest.raises(RunError, match="was resumed by another process meanwhile"):
+        new_run(tmp_path / "run", segment=1)
+    new_run(tmp_path / "run", segment=2).close()
