@@ -89,6 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         print(f"dino-lab: {name} needs {error.name}: pip install 'dino-lab[lab]'.", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return guarded(command, rest)
 
 

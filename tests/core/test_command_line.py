@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from dino_core import cli
 from dino_core.cli import guarded
 from dino_core.train import going_on
 
@@ -68,6 +69,15 @@ def test_a_name_that_the_terminal_cannot_show_ends_no_training() -> None:
 def test_a_file_that_cannot_be_used_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert guarded(lambda _: len((tmp_path / "none").read_text()), []) == 2
     assert capsys.readouterr().err == f"dino-lab: can't read or write {tmp_path / 'none'}: No such file or directory.\n"
+
+
+def test_ctrl_c_while_a_command_is_imported_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        def load(self) -> None:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "commands", lambda: {"train": Slow()})
+    assert cli.main(["train", "tiny"]) == 130
 
 
 def test_the_command_that_goes_on_can_be_pasted() -> None:
