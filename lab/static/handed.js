@@ -5,6 +5,7 @@ import { h } from "./dom.js";
 const MOST = 24; // images at once, and frames of a video
 const LARGE = 1.5 * 2 ** 20; // bytes, beyond which the browser makes an image smaller before it is sent
 const SIDE = 1280;
+const PATIENCE = 1000; // milliseconds to wait for a picture, where none may be new
 
 /** Files (images, or one video) → { body, sizes, video }. */
 export async function prepared(files) {
@@ -37,8 +38,10 @@ async function frames(file) {
     const parts = [];
     for (let i = 0; i < count; i++) {
       const at = Math.max(0, (length * i) / count);
+      const seen = shown(video);
       video.currentTime = at; // to the beginning too: until it has been wound there may be nothing to see
       await happened(video, "seeked", `${file.name} can't be wound to ${at.toFixed(1)} s.`);
+      await seen;
       const share = Math.min(1, 512 / Math.min(video.videoWidth, video.videoHeight));
       parts.push(await drawn(video, video.videoWidth * share, video.videoHeight * share));
     }
@@ -46,6 +49,12 @@ async function frames(file) {
   } finally {
     URL.revokeObjectURL(video.src);
   }
+}
+
+/** When the next picture can be drawn, which a busy machine has later than "seeked" says; a browser that can't tell is believed. */
+function shown(video) {
+  if (!video.requestVideoFrameCallback) return null;
+  return Promise.race([new Promise((done) => video.requestVideoFrameCallback(done)), new Promise((done) => setTimeout(done, PATIENCE))]);
 }
 
 /** Seconds of a video; one that a browser has recorded does not say it, and is wound to its end. */
